@@ -1,0 +1,203 @@
+//! Storage formats: how the values of a row lie in bytes.
+//!
+//! A format is a row of [`FORMATS`], plain floats and integers included, so that no caller asks "is it quantized".
+//! Each format with a codec is one file: layout, rounding, encode, decode.
+
+mod bf16;
+mod f16;
+mod f32;
+mod f64;
+mod f8;
+mod lanes;
+mod level;
+mod q4_0;
+mod q4_1;
+mod q5_0;
+mod q5_1;
+mod q8_0;
+mod table;
+
+use crate::Level;
+
+pub use table::FORMATS;
+
+/// How a format is laid out and, where tersor has it, coded.
+pub struct Format {
+    /// The name on the command line and in recipes: the ggml or safetensors name in lower case.
+    pub name: &'static str,
+    /// The type number in a GGUF file; `None` where GGUF has no such type.
+    pub ggml: Option<u32>,
+    /// The dtype string in a safetensors header; `None` where safetensors has no such dtype.
+    pub safetensors: Option<&'static str>,
+    /// Values per block. A row is always a whole number of blocks.
+    pub block: usize,
+    /// Bytes per block.
+    pub bytes: usize,
+    /// What the stored numbers are.
+    pub class: Class,
+    /// Decoder and, for formats that are written, encoder.
+    pub codec: Option<Codec>,
+}
+
+/// What a format's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// IEEE or bfloat numbers, one at a time.
+    Float,
+    /// Integers that are values themselves, such as position ids.
+    Integer,
+    /// Blocks of small integers or codes with shared scales.
+    Block,
+}
+
+/// The functions of a format.
+#[derive(Clone, Copy)]
+pub struct Codec {
+    /// Bytes to values. `src` and `dst` hold the same whole number of blocks.
+    pub decode: fn(Level, &[u8], &mut [f32]),
+    /// Values to bytes; `None` for formats that are only read.
+    pub encode: Option<Encode>,
+    /// The largest error that the encoder may make on one block of these values (`&[f32]` of [`Format::block`]).
+    pub worst: fn(&[f32]) -> f32,
+    /// One paragraph: layout and rounding.
+    pub about: &'static str,
+}
+
+/// An encoder: whole blocks of values, what to do with NaN and infinity, and where the bytes go.
+pub type Encode = fn(Level, &[f32], NonFinite, &mut [u8]) -> Result<Fit, BadValue>;
+
+/// What an encoder does with NaN and infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NonFinite {
+    /// Give [`BadValue::NonFinite`].
+    Refuse,
+    /// Floats keep them; a block with shared scales decodes to NaN throughout.
+    Keep,
+}
+
+/// A value that the format cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BadValue {
+    /// NaN or infinity at this position of the source.
+    NonFinite {
+        /// Position in the encoded slice.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A finite value, or the scale of the block that starts here, is too large for the format.
+    Overflow {
+        /// Position in the encoded slice.
+        index: usize,
+        /// The value, or the scale that it would need.
+        value: f32,
+    },
+}
+
+/// How well the encoded values stand for the originals, in sums that add up over a tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fit {
+    /// Sum of (decoded - original)^2.
+    pub error: f64,
+    /// Sum of original^2.
+    pub energy: f64,
+}
+
+impl Fit {
+    /// Root of the error over root of the energy; 0 for a tensor of zeros.
+    pub fn relative_rmse(&self) -> f64 {
+        if self.energy == 0.0 { 0.0 } else { (self.error / self.energy).sqrt() }
+    }
+}
+
+impl std::ops::AddAssign for Fit {
+    fn add_assign(&mut self, other: Fit) {
+        self.error += other.error;
+        self.energy += other.energy;
+    }
+}
+
+impl Format {
+    /// Bytes of `values` values; `None` when they are no whole number of blocks or the size overflows.
+    pub fn size_of(&self, values: u64) -> Option<u64> {
+        let block = self.block as u64;
+        if !values.is_multiple_of(block) {
+            return None;
+        }
+        (values / block).checked_mul(self.bytes as u64)
+    }
+
+    /// Storage cost of one value.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes as f64 / self.block as f64
+    }
+
+    /// The row with this name, whatever its case.
+    pub fn by_name(name: &str) -> Option<&'static Format> {
+        FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The row with this GGUF type number.
+    pub fn by_ggml(id: u32) -> Option<&'static Format> {
+        FORMATS.iter().find(|f| f.ggml == Some(id))
+    }
+
+    /// The row with this safetensors dtype string.
+    pub fn by_safetensors(dtype: &str) -> Option<&'static Format> {
+        FORMATS.iter().find(|f| f.safetensors == Some(dtype))
+    }
+
+    /// The encoder, if tersor writes this format.
+    pub fn encoder(&self) -> Option<Encode> {
+        self.codec.and_then(|c| c.encode)
+    }
+
+    /// The decoder, if tersor reads this format's values.
+    pub fn decoder(&self) -> Option<fn(Level, &[u8], &mut [f32])> {
+        self.codec.map(|c| c.decode)
+    }
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Format) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Format {}
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A format that is written and read: one file of this folder each.
+trait Coding {
+    const BLOCK: usize;
+    const BYTES: usize;
+    const ABOUT: &'static str;
+
+    /// Encode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
+    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue>;
+
+    /// Decode whole blocks.
+    fn decode(src: &[u8], dst: &mut [f32]);
+
+    /// See [`Codec::worst`].
+    fn worst(block: &[f32]) -> f32;
+}
+
+impl Codec {
+    const fn of<F: Coding>() -> Codec {
+        Codec { decode: level::decode::<F>, encode: Some(level::encode::<F>), worst: F::worst, about: F::ABOUT }
+    }
+
+    const fn decode_only(decode: fn(Level, &[u8], &mut [f32]), about: &'static str) -> Codec {
+        Codec { decode, encode: None, worst: no_error, about }
+    }
+}
+
+fn no_error(_: &[f32]) -> f32 {
+    0.0
+}

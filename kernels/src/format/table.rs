@@ -1,0 +1,100 @@
+//! The table of formats.
+
+use super::{Class, Codec, Format, bf16, f8, f16, f32, f64, q4_0, q4_1, q5_0, q5_1, q8_0};
+
+/// A row: name, GGUF type, safetensors dtype, values and bytes per block, class, codec.
+const fn row(
+    name: &'static str,
+    ggml: Option<u32>,
+    safetensors: Option<&'static str>,
+    (block, bytes): (usize, usize),
+    class: Class,
+    codec: Option<Codec>,
+) -> Format {
+    Format { name, ggml, safetensors, block, bytes, class, codec }
+}
+
+const fn block(name: &'static str, ggml: u32, size: (usize, usize), codec: Option<Codec>) -> Format {
+    row(name, Some(ggml), None, size, Class::Block, codec)
+}
+
+const fn integer(name: &'static str, ggml: Option<u32>, safetensors: &'static str, bytes: usize) -> Format {
+    row(name, ggml, Some(safetensors), (1, bytes), Class::Integer, None)
+}
+
+const F64: Codec = Codec::decode_only(f64::decode, "IEEE double precision, little-endian.");
+const E4M3: Codec = Codec::decode_only(f8::decode_e4m3, "OCP float8 with 4 exponent bits; no infinity.");
+const E5M2: Codec = Codec::decode_only(f8::decode_e5m2, "OCP float8 with 5 exponent bits.");
+
+/// Every storage format that a file may name. Formats with a codec can be converted, the others are recognised:
+/// sized, listed and carried over unchanged.
+pub static FORMATS: &[Format] = &[
+    row("f32", Some(0), Some("F32"), (1, 4), Class::Float, Some(Codec::of::<f32::F32>())),
+    row("f16", Some(1), Some("F16"), (1, 2), Class::Float, Some(Codec::of::<f16::F16>())),
+    row("bf16", Some(30), Some("BF16"), (1, 2), Class::Float, Some(Codec::of::<bf16::Bf16>())),
+    block("q8_0", 8, (32, 34), Some(Codec::of::<q8_0::Q8_0>())),
+    block("q5_1", 7, (32, 24), Some(Codec::of::<q5_1::Q5_1>())),
+    block("q5_0", 6, (32, 22), Some(Codec::of::<q5_0::Q5_0>())),
+    block("q4_1", 3, (32, 20), Some(Codec::of::<q4_1::Q4_1>())),
+    block("q4_0", 2, (32, 18), Some(Codec::of::<q4_0::Q4_0>())),
+    row("f64", Some(28), Some("F64"), (1, 8), Class::Float, Some(F64)),
+    row("f8_e4m3", None, Some("F8_E4M3"), (1, 1), Class::Float, Some(E4M3)),
+    row("f8_e5m2", None, Some("F8_E5M2"), (1, 1), Class::Float, Some(E5M2)),
+    integer("i8", Some(24), "I8", 1),
+    integer("i16", Some(25), "I16", 2),
+    integer("i32", Some(26), "I32", 4),
+    integer("i64", Some(27), "I64", 8),
+    integer("u8", None, "U8", 1),
+    integer("u16", None, "U16", 2),
+    integer("u32", None, "U32", 4),
+    integer("u64", None, "U64", 8),
+    integer("bool", None, "BOOL", 1),
+    block("q8_1", 9, (32, 36), None),
+    block("q2_k", 10, (256, 84), None),
+    block("q3_k", 11, (256, 110), None),
+    block("q4_k", 12, (256, 144), None),
+    block("q5_k", 13, (256, 176), None),
+    block("q6_k", 14, (256, 210), None),
+    block("q8_k", 15, (256, 292), None),
+    block("iq2_xxs", 16, (256, 66), None),
+    block("iq2_xs", 17, (256, 74), None),
+    block("iq3_xxs", 18, (256, 98), None),
+    block("iq1_s", 19, (256, 50), None),
+    block("iq4_nl", 20, (32, 18), None),
+    block("iq3_s", 21, (256, 110), None),
+    block("iq2_s", 22, (256, 82), None),
+    block("iq4_xs", 23, (256, 136), None),
+    block("iq1_m", 29, (256, 56), None),
+    block("tq1_0", 34, (256, 54), None),
+    block("tq2_0", 35, (256, 66), None),
+    block("mxfp4", 39, (32, 17), None),
+    block("nvfp4", 40, (64, 36), None),
+    block("q1_0", 41, (128, 18), None),
+    block("q2_0", 42, (64, 18), None),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_unique() {
+        for (i, a) in FORMATS.iter().enumerate() {
+            for b in &FORMATS[i + 1..] {
+                assert_ne!(a.name, b.name);
+                assert!(a.ggml.is_none() || a.ggml != b.ggml, "{a:?} {b:?}");
+                assert!(a.safetensors.is_none() || a.safetensors != b.safetensors, "{a:?} {b:?}");
+            }
+            assert!(a.ggml.is_some() || a.safetensors.is_some(), "{a:?} is in no container");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let q8 = Format::by_name("Q8_0").unwrap();
+        assert_eq!(q8.size_of(64), Some(68));
+        assert_eq!(q8.size_of(33), None);
+        assert_eq!(Format::by_name("f64").unwrap().size_of(u64::MAX), None);
+        assert_eq!(q8.bits_per_weight(), 8.5);
+    }
+}

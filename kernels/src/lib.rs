@@ -1,0 +1,9 @@
+//! The numeric heart of tersor: storage formats and SIMD kernels.
+//!
+//! This crate knows slices and blocks; it knows no tensors, models or files. Every kernel body is one piece of code,
+//! compiled once per [`Level`], and gives the same bytes at each of them.
+pub mod format;
+mod simd;
+
+pub use format::{BadValue, Class, Codec, FORMATS, Fit, Format, NonFinite};
+pub use simd::Level;

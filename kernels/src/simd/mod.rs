@@ -1,0 +1,67 @@
+//! Instruction-set levels, chosen at run time.
+
+use std::sync::OnceLock;
+
+/// The instruction set that a kernel body is compiled for.
+///
+/// A value can only be had from [`Level::best`] or [`Level::available`], which look at the CPU first: holding one is
+/// the proof that its instructions may be executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Level(pub(crate) Isa);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Isa {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// What the target guarantees, without any detection.
+    pub const SCALAR: Level = Level(Isa::Scalar);
+
+    /// Every level that this CPU has, weakest first.
+    pub fn available() -> Vec<Level> {
+        #[allow(unused_mut)]
+        let mut levels = vec![Level::SCALAR];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+                levels.push(Level(Isa::Avx2));
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                {
+                    levels.push(Level(Isa::Avx512));
+                }
+            }
+        }
+        levels
+    }
+
+    /// The strongest level of this CPU, or the one that the environment variable `TERSOR_LEVEL` names
+    /// (`scalar`, `avx2`, `avx512`) if the CPU has it.
+    pub fn best() -> Level {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let levels = Level::available();
+            let wanted = std::env::var("TERSOR_LEVEL").unwrap_or_default();
+            let named = levels.iter().find(|l| l.name().eq_ignore_ascii_case(&wanted));
+            *named.unwrap_or(&levels[levels.len() - 1])
+        })
+    }
+
+    /// `scalar`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Isa::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
