@@ -4,6 +4,7 @@
 //! Data flows one way: source -> arch -> recipe -> plan -> run -> sink -> verify -> report.
 pub mod error;
 pub mod gguf;
+pub mod source;
 pub mod tensor;
 
 pub use error::{Error, Result};

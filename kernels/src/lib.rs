@@ -5,5 +5,5 @@
 pub mod format;
 mod simd;
 
-pub use format::{BadValue, Class, Codec, FORMATS, Fit, Format, NonFinite};
+pub use format::{BadValue, Class, Codec, Decode, Encode, FORMATS, Fit, Format, NonFinite};
 pub use simd::Level;

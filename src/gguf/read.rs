@@ -4,7 +4,7 @@ use super::value::{Array, Value, ValueType};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_NAME, Metadata, align_up};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 use tersor_kernels::Format;
 
@@ -272,9 +272,4 @@ impl<R: Read> Reader<'_, BufReader<R>> {
             .ok_or_else(|| self.wrong(&place, format!("sizes {dims:?}"), "a size below 2^64 bytes"))?;
         Ok(Entry { name, dims, format, offset, bytes })
     }
-}
-
-/// True when `file` starts as a GGUF file does.
-pub(crate) fn looks_like_gguf(mut file: impl BufRead) -> bool {
-    file.fill_buf().is_ok_and(|b| b.starts_with(&MAGIC))
 }

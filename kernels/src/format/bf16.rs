@@ -51,6 +51,7 @@ impl Coding for Bf16 {
     }
 
     fn worst(x: &[f32]) -> f32 {
-        x[0].abs() * 2f32.powi(-8)
+        // Half of the smallest step, 2^-133, where the exponent runs out.
+        x[0].abs() * 2f32.powi(-8) + f32::from_bits(0x8000)
     }
 }

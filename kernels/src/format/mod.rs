@@ -54,7 +54,7 @@ pub enum Class {
 #[derive(Clone, Copy)]
 pub struct Codec {
     /// Bytes to values. `src` and `dst` hold the same whole number of blocks.
-    pub decode: fn(Level, &[u8], &mut [f32]),
+    pub decode: Decode,
     /// Values to bytes; `None` for formats that are only read.
     pub encode: Option<Encode>,
     /// The largest error that the encoder may make on one block of these values (`&[f32]` of [`Format::block`]).
@@ -62,6 +62,9 @@ pub struct Codec {
     /// One paragraph: layout and rounding.
     pub about: &'static str,
 }
+
+/// A decoder: whole blocks of bytes, and where the values go.
+pub type Decode = fn(Level, &[u8], &mut [f32]);
 
 /// An encoder: whole blocks of values, what to do with NaN and infinity, and where the bytes go.
 pub type Encode = fn(Level, &[f32], NonFinite, &mut [u8]) -> Result<Fit, BadValue>;
@@ -153,7 +156,7 @@ impl Format {
     }
 
     /// The decoder, if tersor reads this format's values.
-    pub fn decoder(&self) -> Option<fn(Level, &[u8], &mut [f32])> {
+    pub fn decoder(&self) -> Option<Decode> {
         self.codec.map(|c| c.decode)
     }
 }
@@ -193,7 +196,7 @@ impl Codec {
         Codec { decode: level::decode::<F>, encode: Some(level::encode::<F>), worst: F::worst, about: F::ABOUT }
     }
 
-    const fn decode_only(decode: fn(Level, &[u8], &mut [f32]), about: &'static str) -> Codec {
+    const fn decode_only(decode: Decode, about: &'static str) -> Codec {
         Codec { decode, encode: None, worst: no_error, about }
     }
 }

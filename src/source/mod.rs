@@ -1,0 +1,217 @@
+//! Checkpoints to read: headers at once, tensor bytes by positioned reads on demand.
+//!
+//! What a path holds is decided by content, never by its extension.
+
+mod gguf;
+mod hub;
+mod safetensors;
+mod shards;
+
+use crate::error::{Error, Result};
+use crate::gguf::{MAGIC, Metadata};
+use crate::tensor::{TensorId, TensorInfo};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// An opened checkpoint.
+#[derive(Debug)]
+pub struct Source {
+    /// What the user's path was found to mean.
+    pub path: PathBuf,
+    /// A short name: the folder's or file's.
+    pub name: String,
+    /// Where its facts come from.
+    pub origin: Origin,
+    files: Vec<DataFile>,
+    tensors: Vec<TensorInfo>,
+    places: Vec<Place>,
+    by_name: HashMap<String, TensorId>,
+}
+
+/// What stands beside the tensors.
+#[derive(Debug)]
+pub enum Origin {
+    /// A folder with config.json.
+    HuggingFace {
+        /// The folder.
+        folder: PathBuf,
+        /// config.json.
+        config: Map<String, Value>,
+    },
+    /// A GGUF file or a set of splits.
+    Gguf {
+        /// Keys of the first file, without those of the split.
+        metadata: Metadata,
+    },
+    /// A safetensors file with no config.json beside it.
+    Bare,
+}
+
+#[derive(Debug)]
+struct DataFile {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+/// Where a tensor's bytes lie.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    file: usize,
+    offset: u64,
+}
+
+/// The tensors of one file, as its header lists them.
+struct Table {
+    tensors: Vec<(TensorInfo, u64)>,
+}
+
+impl Source {
+    /// Open a Hugging Face folder, a safetensors file, a GGUF file, or `org/name[@revision]` from the local cache.
+    ///
+    /// # Errors
+    /// [`Error::NotAModel`], [`Error::NotCached`], or [`Error::Malformed`] with the place in the file.
+    pub fn open(path: &Path) -> Result<Source> {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => shards::open_folder(path),
+            Ok(_) => Source::open_file(path),
+            Err(e) => match hub::repository(path) {
+                Some(repo) => {
+                    let mut source = shards::open_folder(&repo.snapshot()?)?;
+                    source.name = repo.name.clone();
+                    Ok(source)
+                }
+                None => Err(Error::io("open", path)(e)),
+            },
+        }
+    }
+
+    fn open_file(path: &Path) -> Result<Source> {
+        let mut magic = Vec::new();
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        file.take(9).read_to_end(&mut magic).map_err(Error::io("read", path))?;
+        if magic.starts_with(&MAGIC) {
+            return gguf::open(path);
+        }
+        // A safetensors file begins with the length of its header and the header's brace.
+        if magic.len() == 9 && magic[8] == b'{' || path.extension().is_some_and(|e| e == "safetensors") {
+            return shards::open_file(path);
+        }
+        let wrong_gguf = path.extension().is_some_and(|e| e == "gguf");
+        if wrong_gguf {
+            let found = if magic.is_empty() { "an empty file".into() } else { format!("{magic:02x?}") };
+            return Err(Error::malformed(path, "magic", found, "`GGUF`"));
+        }
+        Err(Error::NotAModel { path: path.to_owned(), found: format!("a file that starts with {magic:02x?}") })
+    }
+
+    fn assemble(path: PathBuf, origin: Origin, files: Vec<(DataFile, Table)>) -> Result<Source> {
+        let name = readable_name(&path);
+        let mut source = Source {
+            path,
+            name,
+            origin,
+            files: Vec::new(),
+            tensors: Vec::new(),
+            places: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        for (file, table) in files {
+            let number = source.files.len();
+            for (tensor, offset) in table.tensors {
+                let id = TensorId(source.tensors.len());
+                if source.by_name.insert(tensor.name.clone(), id).is_some() {
+                    let place = format!("tensor `{}`", tensor.name);
+                    return Err(Error::malformed(&file.path, place, "a second one", "unique names"));
+                }
+                source.tensors.push(tensor);
+                source.places.push(Place { file: number, offset });
+            }
+            source.files.push(file);
+        }
+        Ok(source)
+    }
+
+    /// Headers of all tensors; [`TensorId`] indexes this slice.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// Header of one tensor.
+    pub fn tensor(&self, id: TensorId) -> &TensorInfo {
+        &self.tensors[id.0]
+    }
+
+    /// The tensor with this name.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Fill `buffer` with the tensor's stored bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the file became shorter since it was opened.
+    pub fn read(&self, id: TensorId, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let place = self.places[id.0];
+        let file = &self.files[place.file];
+        debug_assert!(offset + buffer.len() as u64 <= self.tensors[id.0].bytes);
+        file.file.read_exact_at(buffer, place.offset + offset).map_err(Error::io("read", &file.path))
+    }
+
+    /// Bytes of all data files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.len).sum()
+    }
+
+    /// The data files.
+    pub fn data_files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|f| f.path.as_path())
+    }
+
+    /// config.json of a Hugging Face folder, for messages.
+    pub fn config_path(&self) -> PathBuf {
+        match &self.origin {
+            Origin::HuggingFace { folder, .. } => folder.join("config.json"),
+            _ => self.path.clone(),
+        }
+    }
+}
+
+impl DataFile {
+    fn open(path: &Path) -> Result<DataFile> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let len = file.metadata().map_err(Error::io("read", path))?.len();
+        Ok(DataFile { path: path.to_owned(), file, len })
+    }
+}
+
+/// The last component of the real path, so that `.` has a name too, without the ending of a model file.
+fn readable_name(path: &Path) -> String {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let keep_dots = real.is_dir();
+    let name = if keep_dots { real.file_name() } else { real.file_stem() };
+    name.map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
+}
+
+/// Read a small text file of a model folder whole; refuses absurd sizes before it allocates.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    const LIMIT: u64 = 1 << 28;
+    let len = std::fs::metadata(path).map_err(Error::io("open", path))?.len();
+    if len > LIMIT {
+        return Err(Error::malformed(path, "size", format!("{len} bytes"), format!("at most {LIMIT}")));
+    }
+    std::fs::read_to_string(path).map_err(Error::io("read", path))
+}
+
+/// Read a JSON file whose top is an object.
+pub(crate) fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
+    serde_json::from_str(&read_text(path)?).map_err(|e| {
+        let place = format!("line {}, column {}", e.line(), e.column());
+        let found = if e.is_eof() { "the end of the file".to_owned() } else { e.to_string() };
+        Error::malformed(path, place, found, "a JSON object")
+    })
+}
