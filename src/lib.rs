@@ -2,6 +2,7 @@
 //! writes GGUF or safetensors that the ecosystem loads.
 //!
 //! Data flows one way: source -> arch -> recipe -> plan -> run -> sink -> verify -> report.
+pub mod arch;
 pub mod error;
 pub mod gguf;
 pub mod source;

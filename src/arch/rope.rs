@@ -1,0 +1,199 @@
+//! Scaling of rotary frequencies to longer contexts.
+
+use super::settings::Count;
+use super::{Settings, config::Reader};
+use crate::error::Result;
+use crate::gguf::Metadata;
+use serde_json::{Map, Value, json};
+use std::f64::consts::TAU;
+
+/// How rotary frequencies are stretched.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Scaling {
+    /// Not at all.
+    #[default]
+    None,
+    /// Every position divided by the factor (position interpolation, arXiv 2306.15595).
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// YaRN (arXiv 2309.00071).
+    Yarn {
+        /// The factor.
+        factor: f64,
+        /// Context length before stretching.
+        original: u64,
+        /// Rotations above which a frequency stays.
+        beta_fast: f64,
+        /// Rotations below which it is interpolated fully.
+        beta_slow: f64,
+        /// Scale of the attention logits, when it is not the paper's 0.1 ln(factor) + 1.
+        attention_factor: Option<f64>,
+    },
+    /// Llama 3.1: by wavelength; GGUF holds it as one divisor per frequency.
+    Llama3 {
+        /// The factor of long wavelengths.
+        factor: f64,
+        /// Wavelengths above original / low are stretched fully.
+        low: f64,
+        /// Wavelengths below original / high stay.
+        high: f64,
+        /// Context length before stretching.
+        original: u64,
+    },
+}
+
+const YARN_BETA_FAST: f64 = 32.0;
+const YARN_BETA_SLOW: f64 = 1.0;
+
+/// Read `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5).
+pub(super) fn from_config(reader: &Reader<'_>, context: u64) -> Result<Scaling> {
+    let Some((key, table)) = ["rope_scaling", "rope_parameters"].iter().find_map(|k| {
+        let table = reader.config.get(*k)?.as_object()?;
+        Some((*k, table))
+    }) else {
+        return Ok(Scaling::None);
+    };
+    let real = |name: &str| reader.real_in(key, table, name);
+    let default = |name: &str, value: f64| if table.contains_key(name) { real(name) } else { Ok(value) };
+    let original = || -> Result<u64> {
+        let length = default("original_max_position_embeddings", context as f64)?;
+        Ok(length as u64)
+    };
+    let kind = table.get("rope_type").or_else(|| table.get("type")).and_then(Value::as_str).unwrap_or("default");
+    Ok(match kind {
+        "default" => Scaling::None,
+        "linear" => Scaling::Linear { factor: real("factor")? },
+        "yarn" => Scaling::Yarn {
+            factor: real("factor")?,
+            original: original()?,
+            beta_fast: default("beta_fast", YARN_BETA_FAST)?,
+            beta_slow: default("beta_slow", YARN_BETA_SLOW)?,
+            attention_factor: table.get("attention_factor").map(|_| real("attention_factor")).transpose()?,
+        },
+        "llama3" => Scaling::Llama3 {
+            factor: real("factor")?,
+            low: real("low_freq_factor")?,
+            high: real("high_freq_factor")?,
+            original: original()?,
+        },
+        other => {
+            let wanted = "default, linear, yarn or llama3";
+            return Err(reader.inexpressible(&format!("{key}.rope_type"), format!("`{other}`"), wanted));
+        }
+    })
+}
+
+/// `rope_scaling` for config.json.
+pub(super) fn to_config(scaling: &Scaling) -> Value {
+    match scaling {
+        Scaling::None => Value::Null,
+        Scaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+        Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor } => {
+            let mut table = Map::new();
+            table.insert("rope_type".into(), "yarn".into());
+            table.insert("factor".into(), json!(factor));
+            table.insert("original_max_position_embeddings".into(), json!(original));
+            table.insert("beta_fast".into(), json!(beta_fast));
+            table.insert("beta_slow".into(), json!(beta_slow));
+            if let Some(a) = attention_factor {
+                table.insert("attention_factor".into(), json!(a));
+            }
+            Value::Object(table)
+        }
+        Scaling::Llama3 { factor, low, high, original } => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low,
+            "high_freq_factor": high,
+            "original_max_position_embeddings": original,
+        }),
+    }
+}
+
+/// Write the `rope.scaling` keys; llama-3 scaling is a tensor instead.
+pub(super) fn to_metadata(scaling: &Scaling, arch: &str, metadata: &mut Metadata) {
+    let mut set = |key: &str, value: crate::gguf::Value| metadata.set(format!("{arch}.rope.scaling.{key}"), value);
+    match scaling {
+        Scaling::None | Scaling::Llama3 { .. } => {}
+        Scaling::Linear { factor } => {
+            set("type", "linear".into());
+            set("factor", (*factor as f32).into());
+        }
+        Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor } => {
+            set("type", "yarn".into());
+            set("factor", (*factor as f32).into());
+            set("original_context_length", (*original as u32).into());
+            if *beta_fast != YARN_BETA_FAST {
+                set("yarn_beta_fast", (*beta_fast as f32).into());
+            }
+            if *beta_slow != YARN_BETA_SLOW {
+                set("yarn_beta_slow", (*beta_slow as f32).into());
+            }
+            // ggml multiplies its own 0.1 ln(factor) + 1 by this key.
+            if let Some(a) = attention_factor {
+                set("attn_factor", ((a / paper_attention(*factor)) as f32).into());
+            }
+        }
+    }
+}
+
+/// Read the `rope.scaling` keys; `divisors` is the tensor of llama-3 scaling, if there is one.
+/// `None` when the keys or the divisors are none that config.json can say.
+pub(super) fn from_metadata(metadata: &Metadata, arch: &str, divisors: Option<(&[f32], f64)>) -> Option<Scaling> {
+    let key = |name: &str| format!("{arch}.rope.scaling.{name}");
+    if let Some((divisors, theta)) = divisors {
+        return recognise_llama3(divisors, theta);
+    }
+    let factor = metadata.real(&key("factor"));
+    match metadata.text(&key("type")).unwrap_or("none") {
+        "none" => Some(Scaling::None),
+        "linear" => Some(Scaling::Linear { factor: factor? }),
+        "yarn" => Some(Scaling::Yarn {
+            factor: factor?,
+            original: metadata.count(&key("original_context_length"))?,
+            beta_fast: metadata.real(&key("yarn_beta_fast")).unwrap_or(YARN_BETA_FAST),
+            beta_slow: metadata.real(&key("yarn_beta_slow")).unwrap_or(YARN_BETA_SLOW),
+            attention_factor: metadata.real(&key("attn_factor")).map(|a| a * paper_attention(factor.unwrap_or(1.0))),
+        }),
+        _ => None,
+    }
+}
+
+fn paper_attention(factor: f64) -> f64 {
+    0.1 * factor.ln() + 1.0
+}
+
+/// The values of `rope_freqs.weight`, one per frequency, that llama-3 scaling asks for.
+pub(super) fn divisors(settings: &Settings) -> Option<Vec<f32>> {
+    let Scaling::Llama3 { factor, low, high, original } = settings.scaling else { return None };
+    let size = settings[Count::HeadSize];
+    Some((0..size / 2).map(|i| divisor(i, size, settings.rope_theta, factor, low, high, original)).collect())
+}
+
+fn divisor(i: u64, size: u64, theta: f64, factor: f64, low: f64, high: f64, original: u64) -> f32 {
+    let wavelength = TAU * theta.powf(2.0 * i as f64 / size as f64);
+    let original = original as f64;
+    if wavelength < original / high {
+        1.0
+    } else if wavelength > original / low {
+        factor as f32
+    } else {
+        let smooth = (original / wavelength - low) / (high - low);
+        (1.0 / ((1.0 - smooth) / factor + smooth)) as f32
+    }
+}
+
+/// The parameters behind divisors: all published models use low 1, high 4 and 8192 positions; the factor is the largest
+/// divisor. Other divisors are not guessed at.
+fn recognise_llama3(values: &[f32], theta: f64) -> Option<Scaling> {
+    let factor = f64::from(values.iter().copied().fold(1.0, f32::max));
+    let (low, high, original) = (1.0, 4.0, 8192);
+    let size = 2 * values.len() as u64;
+    let fits = values.iter().enumerate().all(|(i, v)| {
+        let wanted = divisor(i as u64, size, theta, factor, low, high, original);
+        (v - wanted).abs() <= 1e-4 * wanted
+    });
+    fits.then_some(Scaling::Llama3 { factor, low, high, original })
+}
