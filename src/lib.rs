@@ -3,9 +3,18 @@
 //!
 //! Data flows one way: source -> arch -> recipe -> plan -> run -> sink -> verify -> report.
 pub mod arch;
+pub mod build;
+pub mod cli;
 pub mod error;
 pub mod gguf;
+pub mod plan;
+pub mod recipe;
+pub mod report;
+pub mod run;
+pub mod sink;
 pub mod source;
 pub mod tensor;
+pub mod tokenizer;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -1,2 +1,7 @@
 //! The `tersor` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tersor::cli::main()
+}

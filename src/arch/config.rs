@@ -173,8 +173,8 @@ impl Reader<'_> {
     }
 }
 
-/// config.json of a converted folder. `dtype` is the safetensors dtype of most weights; `biased` says that attention
-/// has biases where the family makes that a setting.
+/// config.json of a converted folder. `dtype` is PyTorch's name of the dtype of most weights; `biased` says that
+/// attention has biases where the family makes that a setting.
 pub fn to_config(settings: &Settings, dtype: &str, biased: bool) -> Map<String, Value> {
     let (class, kind) = settings.architecture.hf[0];
     let mut config = Map::new();
@@ -192,12 +192,7 @@ pub fn to_config(settings: &Settings, dtype: &str, biased: bool) -> Map<String, 
         config.insert("attention_bias".into(), biased.into());
         config.insert("mlp_bias".into(), false.into());
     }
-    let name = match dtype {
-        "F16" => "float16",
-        "BF16" => "bfloat16",
-        _ => "float32",
-    };
-    config.insert("torch_dtype".into(), name.into());
+    config.insert("torch_dtype".into(), dtype.into());
     config
 }
 
@@ -293,7 +288,7 @@ mod tests {
         let mut metadata = to_metadata(&settings);
         metadata.set("general.architecture", "llama");
         let back = from_metadata(Path::new("x"), &metadata, 100, true, None).unwrap();
-        let written = to_config(&back, "BF16", false);
+        let written = to_config(&back, "bfloat16", false);
         for (key, value) in config(json!({ "rope_theta": 100000.0, "torch_dtype": "bfloat16" })) {
             assert_eq!(written.get(&key), Some(&value), "{key}");
         }

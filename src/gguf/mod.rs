@@ -9,7 +9,7 @@ mod write;
 
 pub use read::{Entry, Header, read_header};
 pub use value::{Array, Value, ValueType};
-pub use write::{TensorEntry, encode_header};
+pub use write::{TensorEntry, encode_header, value_offset};
 
 use std::collections::BTreeMap;
 

@@ -28,9 +28,7 @@ pub fn encode_header(metadata: &Metadata, tensors: &[TensorEntry<'_>], alignment
     out.extend((tensors.len() as u64).to_le_bytes());
     out.extend((metadata.len() as u64).to_le_bytes());
     for (key, value) in metadata.iter() {
-        string(&mut out, key);
-        out.extend((value.value_type() as u32).to_le_bytes());
-        put(&mut out, value);
+        pair(&mut out, key, value);
     }
     let mut offset = 0;
     let mut offsets = Vec::with_capacity(tensors.len());
@@ -47,6 +45,22 @@ pub fn encode_header(metadata: &Metadata, tensors: &[TensorEntry<'_>], alignment
     }
     out.resize(out.len().next_multiple_of(alignment as usize), 0);
     (out, offsets)
+}
+
+/// Where the value of `key` starts in a file with this metadata: behind its type.
+pub fn value_offset(metadata: &Metadata, key: &str) -> Option<u64> {
+    metadata.get(key)?;
+    let mut out = vec![0; 24];
+    for (name, value) in metadata.iter().take_while(|(name, _)| *name != key) {
+        pair(&mut out, name, value);
+    }
+    Some((out.len() + 8 + key.len() + 4) as u64)
+}
+
+fn pair(out: &mut Vec<u8>, key: &str, value: &Value) {
+    string(out, key);
+    out.extend((value.value_type() as u32).to_le_bytes());
+    put(out, value);
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {

@@ -1,0 +1,216 @@
+//! A whole writing command: open, decide, check the room, write, verify, name.
+
+use crate::error::{Error, Result};
+use crate::gguf::read_header;
+use crate::plan::Container;
+use crate::recipe::{Job, Recipe, Target, resolve};
+use crate::run::{Limits, Measured, Progress, layout, run, working_memory};
+use crate::sink::{Layout, Output, free_space};
+use crate::source::{Origin, Source};
+use crate::verify;
+use std::fs::{self, File};
+use std::num::NonZero;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tersor_kernels::Level;
+
+/// How to write, besides what.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where; the default is made from the model's name and the type, in the current folder.
+    pub output: Option<PathBuf>,
+    /// Replace an existing output.
+    pub force: bool,
+    /// Skip the check of what was written.
+    pub no_verify: bool,
+    /// Worker threads; the default is what affinity and cgroup leave to the process.
+    pub threads: Option<usize>,
+    /// Bound on the workers' memory, in bytes.
+    pub memory: Option<u64>,
+}
+
+/// A job that is ready to run: everything is decided, nothing is written.
+#[derive(Debug)]
+pub struct Build {
+    /// What is read.
+    pub source: Source,
+    /// What happens.
+    pub job: Job,
+    /// Where every byte goes.
+    pub layout: Layout,
+    /// Threads and instruction set.
+    pub limits: Limits,
+    /// Bytes that the workers will hold.
+    pub working_memory: u64,
+    /// Bytes free where the output goes.
+    pub free_disk: u64,
+    options: Options,
+}
+
+/// What a build did.
+#[derive(Debug)]
+pub struct Built {
+    /// Errors and the source's hash.
+    pub measured: Measured,
+    /// What was checked.
+    pub checked: Checked,
+    /// From the first read to the last rename.
+    pub time: Duration,
+}
+
+/// The outcome of the check after writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Skipped by the user.
+    No,
+    /// The structure was read back, and this many texts were tokenized alike.
+    Yes {
+        /// Texts; 0 where there is no tokenizer.json to compare with.
+        texts: usize,
+    },
+}
+
+impl Build {
+    /// Open the model and decide everything, from headers alone.
+    ///
+    /// # Errors
+    /// Whatever makes the job impossible.
+    pub fn prepare(model: &Path, recipe: &Recipe, options: Options) -> Result<Build> {
+        let source = Source::open(model)?;
+        let job = resolve(&source, recipe)?;
+        let target = options.output.clone().unwrap_or_else(|| default_output(&source, &job, recipe));
+        let layout = layout(&job, &target)?;
+        check_not_the_source(&layout, &source)?;
+        let free_disk = free_space(&layout.target)?;
+        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+        let (threads, working_memory) = fit_memory(&job, threads, options.memory)?;
+        let limits = Limits { threads, level: Level::best() };
+        Ok(Build { source, job, layout, limits, working_memory, free_disk, options })
+    }
+
+    /// Write the output, check it, and give it its name.
+    ///
+    /// # Errors
+    /// Nothing is left behind then.
+    pub fn write(&self, progress: &dyn Progress) -> Result<Built> {
+        let started = Instant::now();
+        let needed = self.layout.bytes();
+        if self.free_disk < needed {
+            let path = self.layout.target.parent().map_or_else(PathBuf::new, Path::to_owned);
+            let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
+            return Err(Error::DiskSpace { path, free: human_bytes(self.free_disk), needed: human_bytes(needed) });
+        }
+        let output = Output::create(&self.layout, self.options.force)?;
+        let (measured, texts) = std::thread::scope(|scope| {
+            // The tokenizer is in the header, which is written already: its check can go on beside the encoders.
+            let tokens = scope.spawn(|| if self.options.no_verify { Ok(0) } else { self.check_tokens(&output) });
+            let measured = run(&self.job, &self.source, &self.layout, &output, self.limits, progress);
+            (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+        });
+        let (measured, texts) = (measured?, texts?);
+        let checked = if self.options.no_verify {
+            Checked::No
+        } else {
+            self.check_structure(&output)?;
+            Checked::Yes { texts }
+        };
+        if progress.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        output.commit()?;
+        Ok(Built { measured, checked, time: started.elapsed() })
+    }
+
+    fn check_tokens(&self, output: &Output) -> Result<usize> {
+        let (Origin::HuggingFace { folder, .. }, Container::Gguf) = (&self.source.origin, self.job.plan.container)
+        else {
+            return Ok(0);
+        };
+        let path = output.partial(0);
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let header = read_header(path, file, self.layout.files[0].len)?;
+        verify::tokenizer(&header.metadata, &self.layout.files[0].path, folder)
+    }
+
+    fn check_structure(&self, output: &Output) -> Result<()> {
+        match self.job.plan.container {
+            Container::Gguf => (0..self.layout.files.len())
+                .try_for_each(|n| verify::structure(output.partial(n), &self.layout.files[n].path)),
+            Container::Safetensors => {
+                let folder = output.partial(0).parent().unwrap_or(Path::new("."));
+                Source::open(folder).map(|_| ())
+            }
+        }
+    }
+}
+
+/// `NAME-Q8_0.gguf` in the current folder, as files are named on the Hub; `NAME-hf` for a folder.
+fn default_output(source: &Source, job: &Job, recipe: &Recipe) -> PathBuf {
+    let name = &source.name;
+    if job.plan.container == Container::Safetensors {
+        return PathBuf::from(format!("{name}-hf"));
+    }
+    let main = job.plan.formats().first().map_or("F32", |(f, ..)| f.name);
+    let kind = match recipe.target {
+        Target::Type(t) => t.name,
+        Target::Float(f) => f.name,
+        Target::Keep => main,
+    };
+    PathBuf::from(format!("{name}-{}.gguf", kind.to_uppercase()))
+}
+
+/// Inputs are only read, even with `--force`.
+fn check_not_the_source(layout: &Layout, source: &Source) -> Result<()> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let mut inputs: Vec<_> = source.data_files().filter_map(identity).collect();
+    if let Origin::HuggingFace { folder, .. } = &source.origin {
+        inputs.extend(identity(folder));
+    }
+    let mut outputs = layout.files.iter().map(|f| f.path.as_path()).chain([layout.target.as_path()]);
+    match outputs.find(|path| identity(path).is_some_and(|id| inputs.contains(&id))) {
+        Some(path) => Err(Error::Usage {
+            problem: format!("the output `{}` is the model that is read", path.display()),
+            hint: "choose another output with `-o`".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// As many threads as fit into the bound, and what they hold.
+fn fit_memory(job: &Job, threads: usize, bound: Option<u64>) -> Result<(usize, u64)> {
+    let available = available_memory();
+    let limit = bound.unwrap_or(u64::MAX).min(available.unwrap_or(u64::MAX));
+    let threads = (1..=threads.max(1)).rev().find(|n| working_memory(&job.plan, *n) <= limit);
+    match threads {
+        Some(threads) => Ok((threads, working_memory(&job.plan, threads))),
+        None => {
+            let found = match bound {
+                Some(bound) if bound <= limit => format!("--memory allows {}", human_bytes(bound)),
+                _ => format!("{} is available", human_bytes(limit)),
+            };
+            Err(Error::Memory { needed: human_bytes(working_memory(&job.plan, 1)), threads: 1, found })
+        }
+    }
+}
+
+/// What the kernel says can still be used, within the cgroup's bound.
+fn available_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let free = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)?;
+    let number = |name: &str| -> Option<u64> {
+        fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?.trim().parse().ok()
+    };
+    let group = number("memory.max").zip(number("memory.current")).map(|(max, used)| max.saturating_sub(used));
+    Some(free.min(group.unwrap_or(u64::MAX)))
+}
+
+/// `1.5 GB`, in powers of a thousand as disks and the Hub count.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    match units.iter().find(|(_, size)| bytes as f64 >= *size) {
+        Some((unit, size)) => format!("{:.1} {unit}", bytes as f64 / size),
+        None => format!("{bytes} bytes"),
+    }
+}

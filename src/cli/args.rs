@@ -1,0 +1,240 @@
+//! The clap tree: what can be typed. No decisions here.
+
+use crate::recipe::{Fallback, FileType, Override, Rule};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use tersor_kernels::Format;
+
+/// Makes trained models small: reads a Hugging Face checkpoint or GGUF, writes GGUF or safetensors.
+#[derive(Debug, Parser)]
+#[command(name = "tersor", version, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Quantize a model to GGUF
+    Quantize(QuantizeArgs),
+    /// Change the container and keep the precision
+    Convert(ConvertArgs),
+    /// Show configuration, tensors, formats and bits per weight
+    Inspect(InspectArgs),
+    /// Compare a written model with the one it was made from
+    Verify(VerifyArgs),
+    /// List the storage formats
+    Formats(ListArgs),
+    /// List the model families
+    Archs(ListArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QuantizeArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
+    pub(super) model: PathBuf,
+    /// File type, in llama-quantize's names: q8_0, q5_1, q5_0, q4_1, q4_0, bf16, f16, f32
+    #[arg(short, long, default_value = DEFAULT_TYPE, value_parser = FileType::by_name, ignore_case = true)]
+    pub(super) r#type: &'static FileType,
+    /// One format throughout, without the type's exceptions for output and embedding
+    #[arg(long)]
+    pub(super) pure: bool,
+    /// Format of the output head
+    #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
+    pub(super) output_tensor_type: Option<&'static Format>,
+    /// Format of the token embedding
+    #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
+    pub(super) token_embedding_type: Option<&'static Format>,
+    /// What rows get that do not divide into blocks: llama (llama-quantize's substitutes) or a format
+    #[arg(long, default_value = "llama", value_name = "llama|FORMAT", value_parser = parse_fallback)]
+    pub(super) fallback: Fallback,
+    /// Make such rows an error
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Quantize again what is already below 8 bits
+    #[arg(long)]
+    pub(super) allow_requantize: bool,
+    #[command(flatten)]
+    pub(super) model_options: ModelArgs,
+    #[command(flatten)]
+    pub(super) write: WriteArgs,
+}
+
+/// The type when none is given.
+pub(super) const DEFAULT_TYPE: &str = "q8_0";
+
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
+    pub(super) model: PathBuf,
+    /// Container to write [default: the one that the model is not in]
+    #[arg(long)]
+    pub(super) to: Option<ContainerArg>,
+    /// Float format of the weights [default: as in the model; quantized weights become f32]
+    #[arg(long)]
+    pub(super) dtype: Option<Dtype>,
+    #[command(flatten)]
+    pub(super) model_options: ModelArgs,
+    #[command(flatten)]
+    pub(super) write: WriteArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ContainerArg {
+    Gguf,
+    Safetensors,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+/// What decides the output beside formats.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ModelArgs {
+    /// Format of the tensors whose Hugging Face or GGUF name fits; may be repeated, the first match wins
+    #[arg(long = "rule", value_name = "PATTERN=FORMAT")]
+    pub(super) rules: Vec<Rule>,
+    /// Leave out the tensors whose name fits; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) drop: Vec<String>,
+    /// Set a metadata key; TYPE is int, float, bool, str or a GGUF type such as u32; may be repeated
+    #[arg(long = "override-kv", value_name = "KEY=TYPE:VALUE")]
+    pub(super) overrides: Vec<Override>,
+    /// llama.cpp's name of the pre-tokenizer, where it cannot be told from tokenizer.json
+    #[arg(long, value_name = "NAME")]
+    pub(super) pre: Option<String>,
+    /// Chat template to store instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub(super) chat_template: Option<PathBuf>,
+    /// Keep NaN and infinity instead of failing
+    #[arg(long)]
+    pub(super) allow_non_finite: bool,
+}
+
+/// How to write.
+#[derive(Debug, Args)]
+pub(super) struct WriteArgs {
+    /// Output file or folder [default: ./<name>-<TYPE>.gguf, or ./<name>-hf for safetensors]
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) output: Option<PathBuf>,
+    /// Print the plan and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Replace an existing output
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Do not read back what was written
+    #[arg(long)]
+    pub(super) no_verify: bool,
+    /// Split the output into files of at most this size, such as 40G or 500M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) split_max_size: Option<u64>,
+    /// Worker threads [default: all that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+    /// Bound on the workers' buffers
+    #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) memory: Option<u32>,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A Hugging Face folder, a safetensors file, a GGUF file, or org/name[@revision]
+    pub(super) path: PathBuf,
+    /// Print as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The written GGUF file or folder
+    pub(super) output: PathBuf,
+    /// The model that it was made from
+    #[arg(long, value_name = "MODEL")]
+    pub(super) base: PathBuf,
+    /// Text on which both tokenizers are compared too
+    #[arg(long, value_name = "FILE")]
+    pub(super) text: Option<PathBuf>,
+    /// Tensors that were left out; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) drop: Vec<String>,
+    /// Metadata that was set; may be repeated
+    #[arg(long = "override-kv", value_name = "KEY=TYPE:VALUE")]
+    pub(super) overrides: Vec<Override>,
+    /// The pre-tokenizer that was named
+    #[arg(long, value_name = "NAME")]
+    pub(super) pre: Option<String>,
+    /// The chat template that was given
+    #[arg(long, value_name = "FILE")]
+    pub(super) chat_template: Option<PathBuf>,
+    /// Worker threads [default: all that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Print as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn parse_fallback(text: &str) -> Result<Fallback, crate::Error> {
+    match text {
+        "llama" => Ok(Fallback::Llama),
+        name => crate::recipe::written_format(name).map(Fallback::Format),
+    }
+}
+
+/// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let units = [("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+    let upper = text.to_ascii_uppercase();
+    let (digits, unit) = units
+        .iter()
+        .find_map(|(suffix, size)| upper.strip_suffix(suffix).map(|digits| (digits, *size)))
+        .unwrap_or((&upper, 1));
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
+    size.ok_or_else(|| "write a number of bytes, or one with K, M or G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("40G"), Ok(40_000_000_000));
+        assert_eq!(parse_size("1m"), Ok(1_000_000));
+        assert_eq!(parse_size("17"), Ok(17));
+        for bad in ["", "G", "-1", "1.5G", "99999999999G", "0"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

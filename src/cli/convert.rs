@@ -1,0 +1,28 @@
+//! `tersor convert`.
+
+use super::args::{ContainerArg, ConvertArgs, Dtype};
+use super::write;
+use crate::error::Result;
+use crate::plan::Container;
+use crate::recipe::{Recipe, Target, written_format};
+use crate::source::{Origin, Source};
+use std::process::ExitCode;
+
+pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
+    let container = match args.to {
+        Some(ContainerArg::Gguf) => Container::Gguf,
+        Some(ContainerArg::Safetensors) => Container::Safetensors,
+        None => match Source::open(&args.model)?.origin {
+            Origin::Gguf { .. } => Container::Safetensors,
+            _ => Container::Gguf,
+        },
+    };
+    let target = match args.dtype {
+        None => Target::Keep,
+        Some(Dtype::F32) => Target::Float(written_format("f32")?),
+        Some(Dtype::F16) => Target::Float(written_format("f16")?),
+        Some(Dtype::Bf16) => Target::Float(written_format("bf16")?),
+    };
+    let recipe = write::with_model_options(Recipe::new(container, target), &args.model_options, &args.write);
+    write::run(&args.model, &recipe, &args.write)
+}

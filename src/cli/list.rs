@@ -1,0 +1,88 @@
+//! `tersor formats`, `archs` and `completions`.
+
+use super::args::{Cli, ListArgs};
+use super::{print, print_json};
+use crate::arch::ARCHITECTURES;
+use crate::error::Result;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde::Serialize;
+use std::process::ExitCode;
+use tersor_kernels::{Class, FORMATS};
+
+#[derive(Serialize)]
+struct FormatRow {
+    name: &'static str,
+    bits_per_weight: f64,
+    block: usize,
+    bytes: usize,
+    gguf: Option<u32>,
+    safetensors: Option<&'static str>,
+    reads: bool,
+    writes: bool,
+    about: Option<&'static str>,
+}
+
+pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
+    let rows: Vec<FormatRow> = FORMATS
+        .iter()
+        .filter(|f| f.class != Class::Integer)
+        .map(|f| FormatRow {
+            name: f.name,
+            bits_per_weight: f.bits_per_weight(),
+            block: f.block,
+            bytes: f.bytes,
+            gguf: f.ggml,
+            safetensors: f.safetensors,
+            reads: f.decoder().is_some(),
+            writes: f.encoder().is_some(),
+            about: f.codec.map(|c| c.about),
+        })
+        .collect();
+    if args.json {
+        print_json(&rows);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::from("format   bits/weight  block  bytes  tersor\n");
+    for r in &rows {
+        let does = match (r.reads, r.writes) {
+            (_, true) => "reads and writes",
+            (true, _) => "reads",
+            _ => "recognises",
+        };
+        text += &format!("{:8} {:11.4}  {:5}  {:5}  {does}\n", r.name, r.bits_per_weight, r.block, r.bytes);
+    }
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+struct ArchitectureRow {
+    gguf: &'static str,
+    classes: Vec<&'static str>,
+}
+
+pub(super) fn architectures(args: &ListArgs) -> Result<ExitCode> {
+    let rows: Vec<ArchitectureRow> = ARCHITECTURES
+        .iter()
+        .map(|a| ArchitectureRow { gguf: a.gguf, classes: a.hf.iter().map(|(class, _)| *class).collect() })
+        .collect();
+    if args.json {
+        print_json(&rows);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    for r in &rows {
+        text += &format!("{:8} {}\n", r.gguf, r.classes.join(", "));
+    }
+    text += "\nA GGUF file needs no row here: every family that llama.cpp knows can be requantized.\n";
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn completions(shell: Shell) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tersor", &mut script);
+    print(&String::from_utf8_lossy(&script));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,76 @@
+//! The command line: the only place that knows clap, and the only one that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod convert;
+mod foreign;
+mod inspect;
+mod interrupt;
+mod list;
+mod progress;
+mod quantize;
+mod verify;
+mod write;
+
+use crate::error::Error;
+use args::{Cli, Command};
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Something failed.
+const FAILED: u8 = 1;
+/// The command line makes no sense.
+const USAGE: u8 = 2;
+/// `verify` found a difference.
+const DIFFERENT: u8 = 5;
+/// Ctrl-C, as a shell reports it.
+const INTERRUPTED: u8 = 130;
+
+/// Parse, run, report.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return foreign::explain(&e),
+    };
+    interrupt::install();
+    let result = match &cli.command {
+        Command::Quantize(args) => quantize::run(args),
+        Command::Convert(args) => convert::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Formats(args) => list::formats(args),
+        Command::Archs(args) => list::architectures(args),
+        Command::Completions { shell } => list::completions(*shell),
+    };
+    match result {
+        Ok(code) => code,
+        Err(e) => fail(&e),
+    }
+}
+
+fn fail(e: &Error) -> ExitCode {
+    eprintln!("error: {e}");
+    if let Some(hint) = e.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(match e {
+        Error::Interrupted => INTERRUPTED,
+        Error::Usage { .. } | Error::UnknownName { .. } | Error::BadRule { .. } => USAGE,
+        _ => FAILED,
+    })
+}
+
+/// Print to stdout; a reader that went away, such as `head`, is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Print as JSON, two spaces deep.
+fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(e) => eprintln!("error: {e}"),
+    }
+}

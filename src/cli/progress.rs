@@ -1,0 +1,84 @@
+//! Progress on stderr: a bar on a terminal, now and then a line elsewhere.
+
+use super::interrupt;
+use crate::run::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What a person sees while a run goes on.
+pub(super) enum Meter {
+    Quiet,
+    Bar(ProgressBar),
+    Lines(Mutex<Lines>),
+}
+
+pub(super) struct Lines {
+    started: Instant,
+    last: Instant,
+    done: u64,
+    total: u64,
+}
+
+impl Meter {
+    /// A meter over `total` bytes of the source.
+    pub(super) fn new(quiet: bool, total: u64) -> Meter {
+        if quiet {
+            return Meter::Quiet;
+        }
+        if !std::io::stderr().is_terminal() {
+            let now = Instant::now();
+            return Meter::Lines(Mutex::new(Lines { started: now, last: now, done: 0, total }));
+        }
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let template = "{bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Meter::Bar(bar)
+    }
+
+    /// Take the bar away.
+    pub(super) fn finish(&self) {
+        if let Meter::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Meter {
+    fn advance(&self, bytes: u64) {
+        match self {
+            Meter::Quiet => {}
+            Meter::Bar(bar) => bar.inc(bytes),
+            Meter::Lines(lines) => {
+                if let Ok(mut lines) = lines.lock() {
+                    lines.advance(bytes);
+                }
+            }
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+}
+
+impl Lines {
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.last.elapsed() < LINE_EVERY {
+            return;
+        }
+        self.last = Instant::now();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = self.done as f64 / seconds;
+        let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1.0);
+        let percent = 100.0 * self.done as f64 / self.total.max(1) as f64;
+        eprintln!("{percent:.0} %, {:.0} MB/s, {left:.0} s left", rate / 1e6);
+    }
+}

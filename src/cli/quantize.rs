@@ -1,0 +1,25 @@
+//! `tersor quantize`.
+
+use super::args::QuantizeArgs;
+use super::write;
+use crate::error::Result;
+use crate::plan::Container;
+use crate::recipe::{Recipe, Target};
+use std::process::ExitCode;
+
+pub(super) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
+    let recipe = Recipe {
+        pure: args.pure,
+        output_type: args.output_tensor_type,
+        embedding_type: args.token_embedding_type,
+        fallback: args.fallback,
+        strict: args.strict,
+        allow_requantize: args.allow_requantize,
+        ..Recipe::new(Container::Gguf, Target::Type(args.r#type))
+    };
+    let recipe = write::with_model_options(recipe, &args.model_options, &args.write);
+    if !args.write.quiet {
+        eprintln!("quantizing `{}` to {}", args.model.display(), args.r#type.name);
+    }
+    write::run(&args.model, &recipe, &args.write)
+}

@@ -1,0 +1,32 @@
+//! `tersor verify`.
+
+use super::args::VerifyArgs;
+use super::{DIFFERENT, print, print_json};
+use crate::error::Result;
+use crate::plan::Container;
+use crate::recipe::{Recipe, Target};
+use crate::report::render_comparison;
+use crate::run::Limits;
+use crate::verify;
+use std::process::ExitCode;
+use tersor_kernels::Level;
+
+pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let recipe = Recipe {
+        drop: args.drop.clone(),
+        overrides: args.overrides.clone(),
+        pre: args.pre.clone(),
+        chat_template: args.chat_template.clone(),
+        ..Recipe::new(Container::Gguf, Target::Keep)
+    };
+    let threads = args.threads.map(usize::from);
+    let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    let limits = Limits { threads, level: Level::best() };
+    let comparison = verify::compare(&args.output, &args.base, &recipe, args.text.as_deref(), limits)?;
+    if args.json {
+        print_json(&comparison)
+    } else {
+        print(&render_comparison(&comparison))
+    }
+    Ok(if comparison.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+}

@@ -1,0 +1,53 @@
+//! What `quantize` and `convert` share: from recipe to report.
+
+use super::args::{ModelArgs, WriteArgs};
+use super::interrupt::Writing;
+use super::progress::Meter;
+use super::{print, print_json};
+use crate::build::{Build, Options};
+use crate::error::Result;
+use crate::recipe::Recipe;
+use crate::report::{PlanReport, RunReport, render_plan, render_run};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Take over the options that every writing command has.
+pub(super) fn with_model_options(recipe: Recipe, args: &ModelArgs, write: &WriteArgs) -> Recipe {
+    let ModelArgs { rules, drop, overrides, pre, chat_template, allow_non_finite } = args.clone();
+    let max_file_bytes = write.split_max_size;
+    Recipe { rules, drop, overrides, pre, chat_template, allow_non_finite, max_file_bytes, ..recipe }
+}
+
+/// Prepare, then write or show the plan.
+pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<ExitCode> {
+    let options = Options {
+        output: args.output.clone(),
+        force: args.force,
+        no_verify: args.no_verify,
+        threads: args.threads.map(usize::from),
+        memory: args.memory.map(|mib| u64::from(mib) << 20),
+    };
+    let build = Build::prepare(model, recipe, options)?;
+    if args.dry_run {
+        let report = PlanReport::new(&build);
+        if args.json {
+            print_json(&report)
+        } else {
+            print(&render_plan(&report))
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let meter = Meter::new(args.quiet, build.job.plan.source_bytes);
+    let built = {
+        let _writing = Writing::begin();
+        build.write(&meter)
+    };
+    meter.finish();
+    let report = RunReport::new(&build, &built?);
+    if args.json {
+        print_json(&report)
+    } else {
+        print(&render_run(&report))
+    }
+    Ok(ExitCode::SUCCESS)
+}

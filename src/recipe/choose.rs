@@ -1,0 +1,122 @@
+//! Which format a tensor gets, in llama-quantize's order of decisions.
+
+use super::{Fallback, Recipe, Target};
+use crate::arch::{Role, quantizable};
+use crate::error::{Error, Result};
+use crate::plan::{Container, Why};
+use tersor_kernels::{Class, Format};
+
+/// What the choice depends on.
+pub(super) struct Candidate<'a> {
+    /// Name in the output.
+    pub(super) name: &'a str,
+    /// All names that a rule may use: in the source and in the output.
+    pub(super) names: &'a [&'a str],
+    pub(super) role: Role,
+    /// The embedding that serves as output head too; its role is then the output's.
+    pub(super) tied: bool,
+    pub(super) rank: usize,
+    pub(super) cols: u64,
+    /// As stored.
+    pub(super) stored: &'static Format,
+    /// The source is a GGUF file, whose small tensors have the type that their family wants.
+    pub(super) from_gguf: bool,
+}
+
+/// llama-quantize's substitutes for rows that its 256-value formats do not divide; everything else becomes f16.
+const SUBSTITUTES: &[(&str, &str)] =
+    &[("q2_k", "q4_0"), ("q3_k", "q4_0"), ("q4_k", "q5_0"), ("q5_k", "q5_1"), ("q6_k", "q8_0")];
+
+/// Format and reason.
+pub(super) fn choose(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
+    let (wanted, why) = wanted(recipe, c);
+    let container = match recipe.container {
+        Container::Gguf if wanted.ggml.is_none() => Some("GGUF"),
+        Container::Safetensors if wanted.safetensors.is_none() => Some("safetensors"),
+        _ => None,
+    };
+    if let Some(container) = container {
+        return Err(Error::NoEncoder { tensor: c.name.to_owned(), format: wanted.name, container });
+    }
+    let (format, why) = if c.cols.is_multiple_of(wanted.block as u64) {
+        (wanted, why)
+    } else if recipe.strict {
+        let (tensor, format, block) = (c.name.to_owned(), wanted.name, wanted.block);
+        return Err(Error::Misshapen { tensor, cols: c.cols, format, block });
+    } else {
+        (substitute(recipe.fallback, wanted, c.cols), Why::Fallback { wanted })
+    };
+    if format != c.stored {
+        check_source(recipe, c, format)?;
+    }
+    Ok((format, why))
+}
+
+fn wanted(recipe: &Recipe, c: &Candidate<'_>) -> (&'static Format, Why) {
+    if !choosable(recipe, c) {
+        let carried = c.from_gguf || c.stored.class == Class::Integer || recipe.container == Container::Safetensors;
+        return if carried { (c.stored, Why::Kept) } else { (named("f32"), Why::Float) };
+    }
+    let by_option = match c.role {
+        Role::Output if c.tied => recipe.embedding_type.or(recipe.output_type),
+        Role::Output => recipe.output_type,
+        Role::TokenEmbedding => recipe.embedding_type,
+        _ => None,
+    };
+    if let Some(format) = by_option {
+        return (format, Why::Rule(format!("for {}", c.name)));
+    }
+    if let Some(rule) = recipe.rules.iter().find(|r| r.matches(c.names)) {
+        return (rule.format, Why::Rule(rule.text.clone()));
+    }
+    match recipe.target {
+        Target::Keep => (nearest_float(c.stored, recipe.container, c.from_gguf), Why::Kept),
+        Target::Float(format) => (format, Why::FileType),
+        Target::Type(file_type) => match file_type.for_role(c.role).filter(|_| !recipe.pure) {
+            Some(format) => (format, Why::Role),
+            None => (file_type.base(), Why::FileType),
+        },
+    }
+}
+
+/// True for tensors whose format is a matter of choice: in GGUF the weight matrices, in safetensors every float.
+pub(super) fn choosable(recipe: &Recipe, c: &Candidate<'_>) -> bool {
+    c.stored.class != Class::Integer && (recipe.container == Container::Safetensors || quantizable(c.name, c.rank))
+}
+
+/// The stored format where the output's readers can use it, otherwise a float that loses nothing they could see.
+fn nearest_float(stored: &'static Format, container: Container, from_gguf: bool) -> &'static Format {
+    match (stored.name, container) {
+        ("f8_e4m3" | "f8_e5m2", _) => named("bf16"),
+        ("f64", Container::Gguf) if !from_gguf => named("f32"),
+        (_, Container::Safetensors) if stored.class == Class::Block => named("f32"),
+        _ => stored,
+    }
+}
+
+fn substitute(fallback: Fallback, wanted: &Format, cols: u64) -> &'static Format {
+    let divides = |f: &&'static Format| cols.is_multiple_of(f.block as u64);
+    let asked = match fallback {
+        Fallback::Format(f) => Some(f),
+        Fallback::Llama => None,
+    };
+    let llama = SUBSTITUTES.iter().find(|(name, _)| *name == wanted.name).and_then(|(_, to)| Format::by_name(to));
+    asked.filter(divides).or(llama.filter(divides)).unwrap_or_else(|| named("f16"))
+}
+
+/// The stored values can be had, and are worth encoding.
+fn check_source(recipe: &Recipe, c: &Candidate<'_>, format: &'static Format) -> Result<()> {
+    if c.stored.decoder().is_none() {
+        return Err(Error::NoDecoder { tensor: c.name.to_owned(), format: c.stored.name, wanted: format.name });
+    }
+    let lossy_again =
+        c.stored.class == Class::Block && format.class == Class::Block && c.stored.bits_per_weight() < 8.0;
+    if lossy_again && !recipe.allow_requantize {
+        return Err(Error::AlreadyQuantized { tensor: c.name.to_owned(), format: c.stored.name, wanted: format.name });
+    }
+    Ok(())
+}
+
+fn named(name: &str) -> &'static Format {
+    Format::by_name(name).expect("only called with names of the table")
+}

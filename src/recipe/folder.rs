@@ -1,0 +1,100 @@
+//! The files beside the weights in a Hugging Face folder.
+
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Files that a converted folder takes over as they are.
+const CARRIED: &[&str] = &[
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "README.md",
+    "LICENSE",
+];
+
+/// A file of the output folder.
+pub(super) type NamedFile = (String, Vec<u8>);
+
+/// The files of `folder` that belong to the model, with config.json made to fit the new weights.
+pub(super) fn carried_files(folder: &Path, config: &Map<String, Value>, dtype: &str) -> Result<Vec<NamedFile>> {
+    let mut config = config.clone();
+    // transformers 5 calls it `dtype`; whichever the folder has is corrected.
+    let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    config.insert(key.into(), torch_name(dtype).into());
+    config.remove("quantization_config");
+    let mut files = vec![json_file("config.json", &Value::Object(config))];
+    for name in CARRIED {
+        let path = folder.join(name);
+        if path.is_file() {
+            files.push(((*name).to_owned(), std::fs::read(&path).map_err(Error::io("read", &path))?));
+        }
+    }
+    Ok(files)
+}
+
+/// A JSON file as transformers indents it.
+pub(super) fn json_file(name: &str, value: &Value) -> NamedFile {
+    let mut text = serde_json::to_vec_pretty(value).expect("a JSON value always prints");
+    text.push(b'\n');
+    (name.to_owned(), text)
+}
+
+/// PyTorch's name of a safetensors dtype.
+pub(super) fn torch_name(dtype: &str) -> &'static str {
+    match dtype {
+        "F16" => "float16",
+        "BF16" => "bfloat16",
+        "F64" => "float64",
+        _ => "float32",
+    }
+}
+
+/// How block-scaled float8 weights are scaled: rows and columns per scale; `None` for a checkpoint of plain floats.
+///
+/// # Errors
+/// [`Error::ForeignQuantization`] for every other method.
+pub(super) fn float8_blocks(path: &Path, config: &Map<String, Value>) -> Result<Option<(u64, u64)>> {
+    let Some(table) = config.get("quantization_config").filter(|v| !v.is_null()) else { return Ok(None) };
+    let method = table.get("quant_method").and_then(Value::as_str).unwrap_or("a method without a name");
+    let size = table.get("weight_block_size").and_then(Value::as_array);
+    let sizes: Option<Vec<u64>> = size.map(|s| s.iter().filter_map(Value::as_u64).filter(|n| *n > 0).collect());
+    match (method, sizes.as_deref()) {
+        ("fp8", Some(&[rows, cols])) => Ok(Some((rows, cols))),
+        ("fp8", _) => {
+            let found = table.get("weight_block_size").map_or("nothing".into(), Value::to_string);
+            let place = "`quantization_config.weight_block_size`";
+            Err(Error::malformed(path, place, found, "rows and columns per scale, such as [128, 128]"))
+        }
+        _ => Err(Error::ForeignQuantization { path: path.to_owned(), method: method.to_owned() }),
+    }
+}
+
+/// Special-token ids for generation_config.json.
+pub(super) fn generation_config(metadata: &crate::gguf::Metadata) -> Value {
+    let mut table = Map::new();
+    for (key, gguf) in [
+        ("bos_token_id", "tokenizer.ggml.bos_token_id"),
+        ("eos_token_id", "tokenizer.ggml.eos_token_id"),
+        ("pad_token_id", "tokenizer.ggml.padding_token_id"),
+    ] {
+        if let Some(id) = metadata.count(gguf) {
+            table.insert(key.into(), id.into());
+        }
+    }
+    Value::Object(table)
+}
+
+/// The hash of a file, by its name.
+pub(super) fn hash_file(path: &Path) -> Result<(String, blake3::Hash)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    Ok((name, blake3::hash(&bytes)))
+}

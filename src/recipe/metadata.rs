@@ -1,0 +1,103 @@
+//! The `general.` and `tersor.` keys of a GGUF file.
+
+use super::card::Card;
+use super::{FILE_TYPES, Recipe, Target};
+use crate::gguf::Metadata;
+use crate::plan::Plan;
+use crate::sink::{NO_DIGEST, SOURCE_HASH};
+use std::path::Path;
+
+/// Version of the layout of K-quants that ggml checks.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// Facts about the model for people: name, size, and what its card says.
+pub(super) fn general(architecture: &str, name: &str, folder: &Path, parameters: u64) -> Metadata {
+    let mut m = Metadata::default();
+    m.set("general.architecture", architecture);
+    m.set("general.type", "model");
+    m.set("general.name", name);
+    m.set("general.size_label", size_label(parameters));
+    let card = Card::read(folder);
+    for (key, value) in [
+        ("general.license", &card.license),
+        ("general.license.name", &card.license_name),
+        ("general.license.link", &card.license_link),
+    ] {
+        if let Some(value) = value {
+            m.set(key, value.as_str());
+        }
+    }
+    let bases = card.base_models();
+    if !bases.is_empty() {
+        m.set("general.base_model.count", bases.len() as u32);
+    }
+    for (i, base) in bases.iter().enumerate() {
+        let key = |name: &str| format!("general.base_model.{i}.{name}");
+        match base.split_once('/') {
+            Some((organization, name)) => {
+                m.set(key("name"), name);
+                m.set(key("organization"), organization);
+                m.set(key("repo_url"), format!("https://huggingface.co/{base}"));
+            }
+            None => m.set(key("name"), base.as_str()),
+        }
+    }
+    for (key, values) in [("general.tags", card.tags()), ("general.languages", card.languages())] {
+        if !values.is_empty() {
+            m.set(key, values);
+        }
+    }
+    m
+}
+
+/// `135M`, `1.5B`: at least two digits, as llama.cpp's names have it.
+fn size_label(parameters: u64) -> String {
+    let (scale, suffix) = match parameters {
+        1_000_000_000_000.. => (1e12, "T"),
+        1_000_000_000.. => (1e9, "B"),
+        1_000_000.. => (1e6, "M"),
+        _ => (1e3, "K"),
+    };
+    let scaled = parameters as f64 / scale;
+    if scaled.round() < 10.0 { format!("{scaled:.1}{suffix}") } else { format!("{scaled:.0}{suffix}") }
+}
+
+/// What the file is made of and how: file type, versions, recipe, room for the source's hash.
+pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
+    let known = |name: &str| FILE_TYPES.iter().find(|t| t.name == name).map(|t| t.id);
+    let id = match recipe.target {
+        Target::Type(t) => Some(t.id),
+        Target::Float(f) => known(f.name),
+        Target::Keep if m.get("general.file_type").is_some() => None,
+        Target::Keep => plan.formats().first().and_then(|(f, ..)| known(f.name)),
+    };
+    if let Some(id) = id {
+        m.set("general.file_type", id);
+    }
+    m.set("general.quantization_version", QUANTIZATION_VERSION);
+    m.set("tersor.version", env!("CARGO_PKG_VERSION"));
+    m.set("tersor.recipe", recipe.provenance());
+    m.set(SOURCE_HASH, NO_DIGEST);
+    for o in &recipe.overrides {
+        o.apply(m);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_labels() {
+        for (n, label) in [
+            (134_515_008, "135M"),
+            (1_543_714_304, "1.5B"),
+            (8_030_261_248, "8.0B"),
+            (70_553_706_496, "71B"),
+            (3_408_128, "3.4M"),
+            (999_700, "1000K"),
+        ] {
+            assert_eq!(size_label(n), label);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What the user asked for, and how it becomes a plan.
+
+mod card;
+mod choose;
+mod file_type;
+mod folder;
+mod metadata;
+mod resolve;
+mod rule;
+
+pub use file_type::{FILE_TYPES, FileType, written_format};
+pub use resolve::{Head, Job, resolve};
+pub use rule::{Override, Rule};
+
+use crate::plan::Container;
+use std::path::PathBuf;
+use tersor_kernels::Format;
+
+/// Everything that decides the output, besides the source.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// What is written.
+    pub container: Container,
+    /// The format of weight matrices.
+    pub target: Target,
+    /// One format throughout, without the file type's exceptions by role.
+    pub pure: bool,
+    /// Formats by name; the first match wins.
+    pub rules: Vec<Rule>,
+    /// Format of the output head.
+    pub output_type: Option<&'static Format>,
+    /// Format of the token embedding.
+    pub embedding_type: Option<&'static Format>,
+    /// What rows get that do not divide into blocks.
+    pub fallback: Fallback,
+    /// Such rows are an error.
+    pub strict: bool,
+    /// Quantize again what is already below 8 bits.
+    pub allow_requantize: bool,
+    /// Keep NaN and infinity.
+    pub allow_non_finite: bool,
+    /// Patterns of tensors to leave out.
+    pub drop: Vec<String>,
+    /// Metadata set last.
+    pub overrides: Vec<Override>,
+    /// llama.cpp's name of the pre-tokenizer, instead of the detected one.
+    pub pre: Option<String>,
+    /// A chat template file, instead of the folder's own.
+    pub chat_template: Option<PathBuf>,
+    /// Largest file; more becomes a split or shards.
+    pub max_file_bytes: Option<u64>,
+}
+
+/// The format of weight matrices.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// A file type: a format and its exceptions by role.
+    Type(&'static FileType),
+    /// Every float in this format.
+    Float(&'static Format),
+    /// As in the source.
+    Keep,
+}
+
+/// What rows get that do not divide into blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// llama-quantize's substitutions.
+    Llama,
+    /// This format where it divides, llama-quantize's otherwise.
+    Format(&'static Format),
+}
+
+impl Recipe {
+    /// Nothing but a container and a target.
+    pub fn new(container: Container, target: Target) -> Recipe {
+        Recipe {
+            container,
+            target,
+            pure: false,
+            rules: Vec::new(),
+            output_type: None,
+            embedding_type: None,
+            fallback: Fallback::Llama,
+            strict: false,
+            allow_requantize: false,
+            allow_non_finite: false,
+            drop: Vec::new(),
+            overrides: Vec::new(),
+            pre: None,
+            chat_template: None,
+            max_file_bytes: None,
+        }
+    }
+
+    /// The recipe as one line for the file's provenance: what decides the tensors' bytes, defaults left out.
+    pub fn provenance(&self) -> String {
+        let mut words = vec![match self.target {
+            Target::Type(t) => format!("type={}", t.name),
+            Target::Float(f) => format!("dtype={}", f.name),
+            Target::Keep => "dtype=keep".into(),
+        }];
+        let flags = [(self.pure, "pure"), (self.strict, "strict"), (self.allow_non_finite, "allow-non-finite")];
+        words.extend(flags.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()));
+        words.extend(self.output_type.map(|f| format!("output={}", f.name)));
+        words.extend(self.embedding_type.map(|f| format!("embedding={}", f.name)));
+        if let Fallback::Format(f) = self.fallback {
+            words.push(format!("fallback={}", f.name));
+        }
+        words.extend(self.rules.iter().map(|r| format!("rule:{}", r.text)));
+        words.extend(self.drop.iter().map(|p| format!("drop:{p}")));
+        words.join(" ")
+    }
+}

@@ -1,0 +1,223 @@
+//! The plan of a writing command, and what became of it.
+
+use super::SCHEMA;
+use crate::arch::Role;
+use crate::build::{Build, Built, Checked};
+use crate::plan::{Container, Input, Why};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// `--dry-run`.
+#[derive(Debug, Serialize)]
+pub struct PlanReport {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    /// The model.
+    pub source: PathBuf,
+    /// The output's files.
+    pub outputs: Vec<PathBuf>,
+    /// Its kind.
+    pub container: Container,
+    /// Every tensor.
+    pub tensors: Vec<TensorRow>,
+    /// Tensors that are left out: name and reason.
+    pub dropped: Vec<(String, &'static str)>,
+    /// Sums.
+    pub totals: Totals,
+    /// Worker threads.
+    pub threads: usize,
+    /// Instruction set.
+    pub level: &'static str,
+    /// Bytes that the workers will hold.
+    pub working_memory: u64,
+    /// Bytes free where the output goes.
+    pub free_disk: u64,
+}
+
+/// One tensor.
+#[derive(Debug, Serialize)]
+pub struct TensorRow {
+    /// Name in the output.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Sizes, slowest first.
+    pub shape: Vec<u64>,
+    /// Format in the source; absent for computed tensors.
+    pub from: Option<&'static str>,
+    /// Format in the output.
+    pub to: &'static str,
+    /// Bytes in the output.
+    pub bytes: u64,
+    /// The reason.
+    pub why: String,
+    /// The wanted format, where it could not be had.
+    pub fallback_from: Option<&'static str>,
+}
+
+/// Sums over tensors.
+#[derive(Debug, Serialize)]
+pub struct Totals {
+    /// Bytes of the source's tensors.
+    pub bytes_before: u64,
+    /// Bytes of the output's files.
+    pub bytes_after: u64,
+    /// Number of values.
+    pub weights: u64,
+    /// Average storage cost of a value.
+    pub bits_per_weight: f64,
+    /// Per format: tensors and bytes.
+    pub formats: Vec<FormatRow>,
+    /// Tensors that did not get the wanted format.
+    pub fallbacks: usize,
+    /// What that costs in bytes.
+    pub fallback_bytes: f64,
+}
+
+/// Tensors of one format.
+#[derive(Debug, Serialize)]
+pub struct FormatRow {
+    /// The format.
+    pub format: &'static str,
+    /// How many tensors.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a writing command ends with.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    /// The model.
+    pub source: PathBuf,
+    /// The output's files.
+    pub outputs: Vec<PathBuf>,
+    /// Its kind.
+    pub container: Container,
+    /// Sums.
+    pub totals: Totals,
+    /// Largest relative root mean square error of a tensor, and its name.
+    pub worst: Option<Worst>,
+    /// BLAKE3 of what was read.
+    pub source_blake3: String,
+    /// The structure was read back.
+    pub checked: bool,
+    /// Texts on which the output's tokenizer was run beside the source's.
+    pub tokenizer_texts: usize,
+    /// Seconds from the first read to the last rename.
+    pub seconds: f64,
+    /// Worker threads.
+    pub threads: usize,
+    /// Largest resident memory of the process in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+}
+
+/// The tensor that lost most.
+#[derive(Debug, Serialize)]
+pub struct Worst {
+    /// Its name.
+    pub tensor: String,
+    /// Its format.
+    pub format: &'static str,
+    /// Root of the squared error over root of the squares.
+    pub relative_rmse: f64,
+}
+
+impl PlanReport {
+    /// The plan of a build.
+    pub fn new(build: &Build) -> PlanReport {
+        let rows = build.job.plan.tensors.iter().map(|t| TensorRow {
+            name: t.name.clone(),
+            role: t.role,
+            shape: t.shape.dims().to_vec(),
+            from: match &t.input {
+                Input::Stored { format, .. } => Some(format.name),
+                Input::Computed(_) => None,
+            },
+            to: t.format.name,
+            bytes: t.bytes(),
+            why: t.why.to_string(),
+            fallback_from: match &t.why {
+                Why::Fallback { wanted } => Some(wanted.name),
+                _ => None,
+            },
+        });
+        PlanReport {
+            schema: SCHEMA,
+            source: build.source.path.clone(),
+            outputs: outputs(build),
+            container: build.job.plan.container,
+            tensors: rows.collect(),
+            dropped: build.job.plan.dropped.clone(),
+            totals: totals(build),
+            threads: build.limits.threads,
+            level: build.limits.level.name(),
+            working_memory: build.working_memory,
+            free_disk: build.free_disk,
+        }
+    }
+}
+
+impl RunReport {
+    /// What became of a build.
+    pub fn new(build: &Build, built: &Built) -> RunReport {
+        let tensors = build.job.plan.tensors.iter().zip(&built.measured.fits);
+        let worst = tensors.filter(|(_, fit)| fit.error > 0.0).max_by(|a, b| {
+            let (a, b) = (a.1.relative_rmse(), b.1.relative_rmse());
+            a.total_cmp(&b)
+        });
+        RunReport {
+            schema: SCHEMA,
+            source: build.source.path.clone(),
+            outputs: outputs(build),
+            container: build.job.plan.container,
+            totals: totals(build),
+            worst: worst.map(|(t, fit)| Worst {
+                tensor: t.name.clone(),
+                format: t.format.name,
+                relative_rmse: fit.relative_rmse(),
+            }),
+            source_blake3: built.measured.source_hash.clone(),
+            checked: built.checked != Checked::No,
+            tokenizer_texts: match built.checked {
+                Checked::Yes { texts } => texts,
+                Checked::No => 0,
+            },
+            seconds: built.time.as_secs_f64(),
+            threads: build.limits.threads,
+            peak_memory: peak_memory(),
+        }
+    }
+}
+
+/// The files, or the folder.
+fn outputs(build: &Build) -> Vec<PathBuf> {
+    match build.layout.folder {
+        true => vec![build.layout.target.clone()],
+        false => build.layout.files.iter().map(|f| f.path.clone()).collect(),
+    }
+}
+
+fn totals(build: &Build) -> Totals {
+    let plan = &build.job.plan;
+    let costs: Vec<f64> = plan.tensors.iter().filter_map(|t| t.fallback_cost()).collect();
+    let formats = plan.formats().into_iter().map(|(f, tensors, bytes)| FormatRow { format: f.name, tensors, bytes });
+    Totals {
+        bytes_before: plan.source_bytes,
+        bytes_after: build.layout.bytes(),
+        weights: plan.values(),
+        bits_per_weight: plan.bits_per_weight(),
+        formats: formats.collect(),
+        fallbacks: costs.len(),
+        fallback_bytes: costs.iter().sum(),
+    }
+}
+
+/// The kernel's high-water mark of this process.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}

@@ -1,0 +1,290 @@
+//! Carrying out a job: read, decode, encode and write overlap on all threads, in bounded memory.
+//!
+//! The plan is cut into pieces of bounded size. Each worker takes the next piece, reads it by a positioned read into its
+//! own buffer, hashes it when its turn comes, encodes it, and writes it to its place. Neither bytes nor reported errors
+//! depend on the number of workers.
+
+mod piece;
+
+use crate::error::{Error, Result};
+use crate::plan::{Input, Plan, TensorPlan};
+use crate::recipe::{Head, Job};
+use crate::sink::{Layout, Output};
+use crate::source::Source;
+use piece::{Buffers, Piece, Scales, pieces};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use tersor_kernels::{Fit, Level};
+
+/// How a run may use the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Worker threads.
+    pub threads: usize,
+    /// Instruction set of the encoders.
+    pub level: Level,
+}
+
+/// Hears how a run goes on. Called from worker threads.
+pub trait Progress: Sync {
+    /// This many more bytes of the source are done.
+    fn advance(&self, bytes: u64);
+    /// True when the run should stop.
+    fn cancelled(&self) -> bool;
+}
+
+/// No one listens, no one cancels.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn advance(&self, _: u64) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// What a run measured.
+#[derive(Debug)]
+pub struct Measured {
+    /// For each tensor of the plan, what rounding did to it.
+    pub fits: Vec<Fit>,
+    /// Hash of everything that was read, in hexadecimal.
+    pub source_hash: String,
+}
+
+/// The layout of a job's output at `target`.
+///
+/// # Errors
+/// See [`Layout::gguf`] and [`Layout::folder`].
+pub fn layout(job: &Job, target: &Path) -> Result<Layout> {
+    match &job.head {
+        Head::Gguf(metadata) => Layout::gguf(target, &job.plan, metadata, job.max_file_bytes),
+        Head::Folder(files) => Layout::folder(target, &job.plan, files, job.max_file_bytes),
+    }
+}
+
+/// Bytes that the workers hold at most.
+pub fn working_memory(plan: &Plan, threads: usize) -> u64 {
+    let largest = pieces(plan).iter().map(|p| p.memory(plan)).max().unwrap_or(0);
+    largest * threads as u64 + Scales::memory(plan)
+}
+
+/// Write every tensor of `job` to its place in `output`.
+///
+/// # Errors
+/// The error of the first piece, in plan order, that has one.
+pub fn run(
+    job: &Job,
+    source: &Source,
+    layout: &Layout,
+    output: &Output,
+    limits: Limits,
+    progress: &dyn Progress,
+) -> Result<Measured> {
+    let work = Work {
+        job,
+        source,
+        layout,
+        output,
+        level: limits.level,
+        progress,
+        pieces: pieces(&job.plan),
+        scales: Scales::read(&job.plan, source, limits.level)?,
+        next: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        turn: Mutex::new(Turn { piece: 0, hashes: TensorHashes::default() }),
+        turned: Condvar::new(),
+    };
+    let results: Vec<Vec<(usize, Result<Fit>)>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..limits.threads.max(1)).map(|_| scope.spawn(|| work.worker())).collect();
+        let join = |w: std::thread::ScopedJoinHandle<'_, _>| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+        workers.into_iter().map(join).collect()
+    });
+    let mut results: Vec<_> = results.into_iter().flatten().collect();
+    results.sort_by_key(|(piece, _)| *piece);
+    let mut fits = vec![Fit::default(); job.plan.tensors.len()];
+    for (piece, fit) in results {
+        fits[work.pieces[piece].tensor] += fit?;
+    }
+    if work.stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    let turn = work.turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let source_hash = turn.hashes.finish(&job.inputs, &work.scales);
+    for (file, offset) in &layout.digests {
+        output.write(*file, *offset, source_hash.as_bytes())?;
+    }
+    Ok(Measured { fits, source_hash })
+}
+
+/// What the workers share.
+struct Work<'a> {
+    job: &'a Job,
+    source: &'a Source,
+    layout: &'a Layout,
+    output: &'a Output,
+    level: Level,
+    progress: &'a dyn Progress,
+    pieces: Vec<Piece>,
+    scales: Scales,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    turn: Mutex<Turn>,
+    turned: Condvar,
+}
+
+/// Whose piece is hashed next, since a hash must see a tensor's bytes in order.
+struct Turn {
+    piece: usize,
+    hashes: TensorHashes,
+}
+
+impl Work<'_> {
+    /// Pieces in order until there are none, or something failed. A failure lets pieces that were taken earlier come to
+    /// their end, so the first one in plan order is always among the results.
+    fn worker(&self) -> Vec<(usize, Result<Fit>)> {
+        let mut buffers = Buffers::default();
+        let mut results = Vec::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = self.pieces.get(number) else { break };
+            if self.progress.cancelled() {
+                self.stop.store(true, Ordering::Relaxed);
+                self.turned.notify_all();
+                break;
+            }
+            let result = self.process(number, piece, &mut buffers);
+            if result.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+                self.turned.notify_all();
+            }
+            results.push((number, result));
+        }
+        results
+    }
+
+    fn process(&self, number: usize, piece: &Piece, buffers: &mut Buffers) -> Result<Fit> {
+        let tensor = &self.job.plan.tensors[piece.tensor];
+        let read = piece.read(tensor, self.source, buffers)?;
+        self.hash_in_turn(number, piece, read, buffers);
+        let fit = piece.encode(tensor, &self.scales, self.job.allow_non_finite, self.level, buffers)?;
+        let (file, start) = self.layout.places[piece.tensor];
+        self.output.write(file, start + piece.output_offset(tensor), &buffers.encoded)?;
+        self.progress.advance(read as u64);
+        Ok(fit)
+    }
+
+    fn hash_in_turn(&self, number: usize, piece: &Piece, read: usize, buffers: &Buffers) {
+        let lock = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |turn: &mut Turn| turn.piece != number && !self.stop.load(Ordering::Relaxed);
+        let mut turn = self.turned.wait_while(lock, waiting).unwrap_or_else(PoisonError::into_inner);
+        if turn.piece == number {
+            if let Input::Stored { id, .. } = &self.job.plan.tensors[piece.tensor].input {
+                turn.hashes.update(&self.source.tensor(*id).name, &buffers.stored[..read]);
+            }
+            turn.piece += 1;
+            drop(turn);
+            self.turned.notify_all();
+        }
+    }
+}
+
+/// BLAKE3 of each tensor's stored bytes.
+#[derive(Default)]
+struct TensorHashes {
+    current: Option<(String, blake3::Hasher)>,
+    done: Vec<(String, blake3::Hash)>,
+}
+
+impl TensorHashes {
+    fn update(&mut self, name: &str, bytes: &[u8]) {
+        if self.current.as_ref().is_none_or(|(current, _)| current != name) {
+            self.close();
+            self.current = Some((name.to_owned(), blake3::Hasher::new()));
+        }
+        if let Some((_, hasher)) = &mut self.current {
+            hasher.update(bytes);
+        }
+    }
+
+    fn close(&mut self) {
+        self.done.extend(self.current.take().map(|(name, hasher)| (name, hasher.finalize())));
+    }
+
+    /// The hash over the sorted (name, hash) of tensors, then of the other files. Each name ends with a zero byte.
+    fn finish(mut self, files: &[(String, blake3::Hash)], scales: &Scales) -> String {
+        self.close();
+        self.done.extend(scales.hashes());
+        self.done.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut files = files.to_vec();
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut all = blake3::Hasher::new();
+        for (name, hash) in self.done.iter().chain(&files) {
+            all.update(name.as_bytes()).update(&[0]).update(hash.as_bytes());
+        }
+        all.finalize().to_hex().to_string()
+    }
+}
+
+/// The pieces of a job's tensors once more, for a comparison: source values, and their bytes in the output's format.
+pub(crate) struct Rederive<'a> {
+    job: &'a Job,
+    source: &'a Source,
+    scales: Scales,
+    level: Level,
+}
+
+/// One piece of an output tensor.
+pub(crate) struct Rederived<'a> {
+    /// Position of its first value in the tensor.
+    pub(crate) start: u64,
+    /// The values before rounding; `None` where the source's format has no decoder.
+    pub(crate) values: Option<&'a [f32]>,
+    /// The bytes that tersor writes; `None` where it has no encoder.
+    pub(crate) encoded: Option<&'a [u8]>,
+    /// Where they stand, from the tensor's start.
+    pub(crate) output_offset: u64,
+    /// How many there are.
+    pub(crate) output_bytes: usize,
+}
+
+impl<'a> Rederive<'a> {
+    pub(crate) fn new(job: &'a Job, source: &'a Source, level: Level) -> Result<Self> {
+        let scales = Scales::read(&job.plan, source, level)?;
+        Ok(Rederive { job, source, scales, level })
+    }
+
+    /// Call `visit` for every piece of `t`; gives the name and hash of the source tensor.
+    pub(crate) fn pieces(
+        &self,
+        t: &TensorPlan,
+        visit: &mut dyn FnMut(Rederived<'_>) -> Result<()>,
+    ) -> Result<Option<(String, blake3::Hash)>> {
+        let mut buffers = Buffers::default();
+        let mut hashes = TensorHashes::default();
+        for piece in piece::pieces_of(0, t) {
+            let read = piece.read(t, self.source, &mut buffers)?;
+            if let Input::Stored { id, .. } = &t.input {
+                hashes.update(&self.source.tensor(*id).name, &buffers.stored[..read]);
+            }
+            let (has_values, has_bytes) = piece.rederive(t, &self.scales, self.level, &mut buffers);
+            let (output_offset, output_bytes) = piece.output_range(t);
+            visit(Rederived {
+                start: piece.start,
+                values: has_values.then_some(&buffers.decoded),
+                encoded: has_bytes.then_some(&buffers.encoded),
+                output_offset,
+                output_bytes,
+            })?;
+        }
+        hashes.close();
+        Ok(hashes.done.pop())
+    }
+
+    /// The source's hash from those of its tensors.
+    pub(crate) fn source_hash(&self, tensors: Vec<(String, blake3::Hash)>) -> String {
+        TensorHashes { current: None, done: tensors }.finish(&self.job.inputs, &self.scales)
+    }
+}

@@ -1,0 +1,277 @@
+//! A piece of a tensor: small enough to hold, large enough to be worth a read.
+
+use crate::error::{Error, Result};
+use crate::plan::{BlockScale, Input, Plan, Reorder, TensorPlan};
+use crate::source::Source;
+use crate::tensor::TensorId;
+use std::collections::BTreeMap;
+use tersor_kernels::{BadValue, Class, Fit, Format, Level, NonFinite};
+
+/// Values of a piece, unless one unit of its tensor is larger. Fixed, so that sums over pieces are the same in every
+/// run.
+const PIECE_VALUES: u64 = 1 << 19;
+/// All blocks divide this.
+const BLOCK_MULTIPLE: u64 = 256;
+
+/// Consecutive values of one tensor.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Position in the plan.
+    pub(super) tensor: usize,
+    pub(super) start: u64,
+    values: u64,
+}
+
+/// A worker's memory, kept from piece to piece.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// Bytes as read.
+    pub(super) stored: Vec<u8>,
+    reordered: Vec<u8>,
+    /// Values before rounding.
+    pub(super) decoded: Vec<f32>,
+    /// Bytes to write.
+    pub(super) encoded: Vec<u8>,
+}
+
+/// The plan, cut up.
+pub(super) fn pieces(plan: &Plan) -> Vec<Piece> {
+    plan.tensors.iter().enumerate().flat_map(|(n, t)| pieces_of(n, t)).collect()
+}
+
+/// One tensor of the plan, cut up.
+pub(super) fn pieces_of(tensor: usize, t: &TensorPlan) -> impl Iterator<Item = Piece> + use<> {
+    let unit = unit(t);
+    let step = (PIECE_VALUES / unit).max(1) * unit;
+    let total = t.shape.values();
+    (0..total.div_ceil(step)).map(move |n| Piece { tensor, start: n * step, values: step.min(total - n * step) })
+}
+
+/// Values that cannot be taken apart: a head of rows to reorder, a row to scale, otherwise some blocks.
+fn unit(t: &TensorPlan) -> u64 {
+    match &t.input {
+        Input::Stored { order: Reorder::None, scale: None, .. } | Input::Computed(_) => BLOCK_MULTIPLE,
+        Input::Stored { order, scale, .. } => {
+            let row = row_values(t);
+            let rows = order.period().max(u64::from(scale.is_some()));
+            rows * row
+        }
+    }
+    .max(1)
+}
+
+/// Values that move together when rows are reordered: a row of a matrix, one value of a bias.
+fn row_values(t: &TensorPlan) -> u64 {
+    if t.shape.rank() < 2 { 1 } else { t.shape.cols() }
+}
+
+impl Piece {
+    /// Bytes that a worker holds for it.
+    pub(super) fn memory(&self, plan: &Plan) -> u64 {
+        let t = &plan.tensors[self.tensor];
+        let stored = match &t.input {
+            Input::Stored { format, order, .. } => {
+                size(format, self.values) as u64 * if *order == Reorder::None { 1 } else { 2 }
+            }
+            Input::Computed(_) => 0,
+        };
+        stored + 4 * self.values + size(t.format, self.values) as u64
+    }
+
+    /// Where its encoded bytes go, from the tensor's start.
+    pub(super) fn output_offset(&self, t: &TensorPlan) -> u64 {
+        size(t.format, self.start) as u64
+    }
+
+    /// Fill `buffers.stored`; gives the number of bytes.
+    pub(super) fn read(&self, t: &TensorPlan, source: &Source, buffers: &mut Buffers) -> Result<usize> {
+        let Input::Stored { id, format, .. } = &t.input else { return Ok(0) };
+        let bytes = size(format, self.values);
+        buffers.stored.resize(bytes, 0);
+        source.read(*id, size(format, self.start) as u64, &mut buffers.stored)?;
+        Ok(bytes)
+    }
+
+    /// From `buffers.stored` to `buffers.encoded`.
+    pub(super) fn encode(
+        &self,
+        t: &TensorPlan,
+        scales: &Scales,
+        keep_non_finite: bool,
+        level: Level,
+        buffers: &mut Buffers,
+    ) -> Result<Fit> {
+        self.reorder(t, buffers);
+        let copy = t.is_copy();
+        if copy {
+            buffers.encoded.clone_from(&buffers.stored);
+            if t.format.class != Class::Float {
+                return Ok(Fit::default());
+            }
+        }
+        self.decode(t, scales, level, buffers);
+        let non_finite = if keep_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
+        if copy {
+            return check_finite(&buffers.decoded, non_finite).map_err(|bad| self.bad_value(t, bad));
+        }
+        buffers.encoded.resize(size(t.format, self.values), 0);
+        let encode = t.format.encoder().expect("the resolver checks the encoder");
+        let fit = encode(level, &buffers.decoded, non_finite, &mut buffers.encoded);
+        fit.map_err(|bad| self.bad_value(t, bad))
+    }
+
+    /// Rearrange the rows in `buffers.stored`. A piece starts at a head, so rows count from its start.
+    fn reorder(&self, t: &TensorPlan, buffers: &mut Buffers) {
+        let Input::Stored { format, order, .. } = &t.input else { return };
+        if *order == Reorder::None {
+            return;
+        }
+        let row_bytes = size(format, row_values(t));
+        buffers.reordered.clear();
+        for row in 0..buffers.stored.len() / row_bytes {
+            let from = order.source_row(row as u64) as usize * row_bytes;
+            buffers.reordered.extend_from_slice(&buffers.stored[from..from + row_bytes]);
+        }
+        // The bytes as stored were hashed before: the buffers may change places.
+        std::mem::swap(&mut buffers.stored, &mut buffers.reordered);
+    }
+
+    /// From `buffers.stored` to `buffers.decoded`.
+    fn decode(&self, t: &TensorPlan, scales: &Scales, level: Level, buffers: &mut Buffers) {
+        let count = self.values as usize;
+        buffers.decoded.resize(count, 0.0);
+        match &t.input {
+            Input::Computed(values) => {
+                buffers.decoded.copy_from_slice(&values[self.start as usize..][..count]);
+            }
+            Input::Stored { format, scale, .. } => {
+                let decode = format.decoder().expect("the resolver checks the decoder");
+                decode(level, &buffers.stored, &mut buffers.decoded);
+                if let Some(scale) = scale {
+                    scales.apply(scale, t.shape.cols(), self.start, &mut buffers.decoded);
+                }
+            }
+        }
+    }
+
+    /// Its bytes in the output: place from the tensor's start, and number.
+    pub(super) fn output_range(&self, t: &TensorPlan) -> (u64, usize) {
+        (self.output_offset(t), size(t.format, self.values))
+    }
+
+    /// From `buffers.stored` to values in `buffers.decoded` and bytes in `buffers.encoded`, whichever can be had.
+    pub(super) fn rederive(
+        &self,
+        t: &TensorPlan,
+        scales: &Scales,
+        level: Level,
+        buffers: &mut Buffers,
+    ) -> (bool, bool) {
+        self.reorder(t, buffers);
+        let copy = t.is_copy();
+        let readable = match &t.input {
+            Input::Stored { format, .. } => format.decoder().is_some(),
+            Input::Computed(_) => true,
+        };
+        if readable {
+            self.decode(t, scales, level, buffers);
+        }
+        if copy {
+            buffers.encoded.clone_from(&buffers.stored);
+            return (readable, true);
+        }
+        let Some(encode) = t.format.encoder().filter(|_| readable) else { return (readable, false) };
+        buffers.encoded.resize(size(t.format, self.values), 0);
+        let done = encode(level, &buffers.decoded, NonFinite::Keep, &mut buffers.encoded);
+        (true, done.is_ok())
+    }
+
+    fn bad_value(&self, t: &TensorPlan, bad: BadValue) -> Error {
+        let place = |index: usize| {
+            let (at, cols) = (self.start + index as u64, t.shape.cols().max(1));
+            (at / cols, at % cols)
+        };
+        let tensor = t.name.clone();
+        match bad {
+            BadValue::NonFinite { index, value } => {
+                let (row, col) = place(index);
+                Error::NonFinite { tensor, row, col, value }
+            }
+            BadValue::Overflow { index, value } => {
+                let (row, col) = place(index);
+                Error::Overflow { tensor, row, col, value, format: t.format.name }
+            }
+        }
+    }
+}
+
+/// Floats that are taken over as they are lose nothing, but NaN and infinity are still an error.
+fn check_finite(values: &[f32], non_finite: NonFinite) -> Result<Fit, BadValue> {
+    let bad = values.iter().position(|v| !v.is_finite()).filter(|_| non_finite == NonFinite::Refuse);
+    match bad {
+        Some(index) => Err(BadValue::NonFinite { index, value: values[index] }),
+        None => Ok(Fit::default()),
+    }
+}
+
+fn size(format: &Format, values: u64) -> usize {
+    format.size_of(values).expect("pieces are whole blocks") as usize
+}
+
+/// The scales of block-scaled float8 matrices.
+pub(super) struct Scales {
+    tables: BTreeMap<TensorId, Table>,
+}
+
+struct Table {
+    name: String,
+    hash: blake3::Hash,
+    values: Vec<f32>,
+}
+
+impl Scales {
+    /// Bytes that they take.
+    pub(super) fn memory(plan: &Plan) -> u64 {
+        let scales = plan.tensors.iter().filter_map(|t| match &t.input {
+            Input::Stored { scale: Some(s), .. } => {
+                Some(t.shape.rows().div_ceil(s.rows) * t.shape.cols().div_ceil(s.cols) * 4)
+            }
+            _ => None,
+        });
+        scales.sum()
+    }
+
+    /// Read all of them: they are some thousandths of the weights.
+    pub(super) fn read(plan: &Plan, source: &Source, level: Level) -> Result<Scales> {
+        let mut tables = BTreeMap::new();
+        for t in &plan.tensors {
+            let Input::Stored { scale: Some(scale), .. } = &t.input else { continue };
+            let info = source.tensor(scale.id);
+            let mut bytes = vec![0; info.bytes as usize];
+            source.read(scale.id, 0, &mut bytes)?;
+            let mut values = vec![0.0; info.shape.values() as usize];
+            info.format.decoder().expect("the resolver checks the decoder")(level, &bytes, &mut values);
+            tables.insert(scale.id, Table { name: info.name.clone(), hash: blake3::hash(&bytes), values });
+        }
+        Ok(Scales { tables })
+    }
+
+    /// Multiply whole rows that start at value `start`.
+    fn apply(&self, scale: &BlockScale, cols: u64, start: u64, values: &mut [f32]) {
+        let Some(table) = self.tables.get(&scale.id) else { return };
+        let per_row = cols.div_ceil(scale.cols) as usize;
+        for (n, row) in values.chunks_mut(cols as usize).enumerate() {
+            let block_row = ((start / cols + n as u64) / scale.rows) as usize;
+            let factors = &table.values[block_row * per_row..][..per_row];
+            for (patch, factor) in row.chunks_mut(scale.cols as usize).zip(factors) {
+                for v in patch {
+                    *v *= factor;
+                }
+            }
+        }
+    }
+
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (String, blake3::Hash)> {
+        self.tables.values().map(|t| (t.name.clone(), t.hash))
+    }
+}

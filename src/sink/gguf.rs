@@ -1,0 +1,61 @@
+//! The layout of GGUF files.
+
+use super::{FileLayout, Layout, SOURCE_HASH, partition};
+use crate::error::{Error, Result};
+use crate::gguf::{DEFAULT_ALIGNMENT, Metadata, TensorEntry, align_up, encode_header, value_offset};
+use crate::plan::Plan;
+use std::path::{Path, PathBuf};
+
+/// A string value's length stands before its text.
+const STRING_LENGTH: u64 = 8;
+
+pub(super) fn layout(target: &Path, plan: &Plan, metadata: &Metadata, max: Option<u64>) -> Result<Layout> {
+    let entries: Vec<TensorEntry<'_>> = plan
+        .tensors
+        .iter()
+        .map(|t| TensorEntry { name: &t.name, dims: t.shape.dims(), format: t.format, bytes: t.bytes() })
+        .collect();
+    let too_large = || Error::Usage {
+        problem: "the output is larger than 2^63 bytes".into(),
+        hint: "check the shapes of the source".into(),
+    };
+    let mut sizes = Vec::with_capacity(entries.len());
+    for e in &entries {
+        sizes.push(align_up(e.bytes, DEFAULT_ALIGNMENT).ok_or_else(too_large)?);
+    }
+    let total = sizes.iter().try_fold(0u64, |sum, s| sum.checked_add(*s)).filter(|sum| *sum < 1 << 63);
+    total.ok_or_else(too_large)?;
+    // Only the first file holds the metadata, but a bound that is good for it is good for all.
+    let reserve = encode_header(metadata, &entries, DEFAULT_ALIGNMENT).0.len() as u64 + 256;
+    let fits_one = max.is_none_or(|max| total.unwrap_or(u64::MAX).saturating_add(reserve) <= max);
+    let parts = if fits_one { vec![0..entries.len()] } else { partition(&sizes, reserve, max)? };
+    let mut layout =
+        Layout { target: target.to_owned(), folder: false, files: Vec::new(), places: Vec::new(), digests: Vec::new() };
+    for (number, part) in parts.iter().enumerate() {
+        let mut keys = if number == 0 { metadata.clone() } else { Metadata::default() };
+        if parts.len() > 1 {
+            keys.set("split.no", number as u16);
+            keys.set("split.count", parts.len() as u16);
+            keys.set("split.tensors.count", entries.len() as i32);
+        }
+        if let Some(at) = value_offset(&keys, SOURCE_HASH) {
+            layout.digests.push((number, at + STRING_LENGTH));
+        }
+        let (head, offsets) = encode_header(&keys, &entries[part.clone()], DEFAULT_ALIGNMENT);
+        let start = head.len() as u64;
+        layout.places.extend(offsets.iter().map(|o| (number, start + o)));
+        let len = start + sizes[part.clone()].iter().sum::<u64>();
+        layout.files.push(FileLayout { path: split_path(target, number, parts.len()), head, len });
+    }
+    layout.target = layout.files[0].path.clone();
+    Ok(layout)
+}
+
+/// llama.cpp's name of a split: `NAME-00001-of-00003.gguf`.
+fn split_path(target: &Path, number: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return target.to_owned();
+    }
+    let stem = target.file_stem().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!("{stem}-{:05}-of-{count:05}.gguf", number + 1))
+}

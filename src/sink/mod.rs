@@ -1,0 +1,110 @@
+//! Where the output goes. The layout - every byte's place - is known before the first byte is written; the files
+//! appear under their names only when they are whole.
+
+mod files;
+mod gguf;
+mod safetensors;
+
+pub use files::{Output, free_space};
+
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+use crate::plan::Plan;
+use std::path::{Path, PathBuf};
+
+/// The key of the hash of everything that was read; its digits are filled in after the run.
+pub const SOURCE_HASH: &str = "tersor.source_blake3";
+
+/// Holds the place of a BLAKE3 digest until it is known.
+pub const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The files of an output and where each tensor lies in them.
+#[derive(Debug)]
+pub struct Layout {
+    /// The path that the user named: the first file, or the folder.
+    pub target: PathBuf,
+    /// The output is a folder that appears as a whole.
+    pub folder: bool,
+    /// Its files.
+    pub files: Vec<FileLayout>,
+    /// For each tensor of the plan, its file and its place there.
+    pub places: Vec<(usize, u64)>,
+    /// Where the source's hash goes.
+    pub digests: Vec<(usize, u64)>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub struct FileLayout {
+    /// Where it will be.
+    pub path: PathBuf,
+    /// What it starts with: a header, or everything.
+    pub head: Vec<u8>,
+    /// Its full length.
+    pub len: u64,
+}
+
+impl Layout {
+    /// GGUF, split when it is larger than `max_file_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when one tensor alone is larger.
+    pub fn gguf(target: &Path, plan: &Plan, metadata: &Metadata, max_file_bytes: Option<u64>) -> Result<Layout> {
+        gguf::layout(target, plan, metadata, max_file_bytes)
+    }
+
+    /// A Hugging Face folder; weights in shards when they are larger than `max_file_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when one tensor alone is larger.
+    pub fn folder(
+        target: &Path,
+        plan: &Plan,
+        others: &[(String, Vec<u8>)],
+        max_file_bytes: Option<u64>,
+    ) -> Result<Layout> {
+        safetensors::layout(target, plan, others, max_file_bytes)
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.len).sum()
+    }
+}
+
+/// Consecutive tensors that fit into one file each: `sizes` are their padded bytes, `reserve` is what a file needs
+/// besides.
+fn partition(sizes: &[u64], reserve: u64, max_file_bytes: Option<u64>) -> Result<Vec<std::ops::Range<usize>>> {
+    let limit = max_file_bytes.unwrap_or(u64::MAX);
+    let mut parts = Vec::new();
+    let (mut start, mut filled) = (0, reserve);
+    for (i, size) in sizes.iter().enumerate() {
+        if reserve.saturating_add(*size) > limit {
+            return Err(Error::Usage {
+                problem: format!("a file of at most {limit} bytes cannot hold a tensor of {size} bytes and the header"),
+                hint: format!("pass `--split-max-size` of {} or more", reserve + size),
+            });
+        }
+        if filled.saturating_add(*size) > limit {
+            parts.push(start..i);
+            (start, filled) = (i, reserve);
+        }
+        filled += size;
+    }
+    parts.push(start..sizes.len());
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_fill_files_in_order() {
+        assert_eq!(partition(&[5, 5, 5], 0, None).unwrap(), [0..3]);
+        assert_eq!(partition(&[5, 5, 5], 2, Some(12)).unwrap(), [0..2, 2..3]);
+        assert_eq!(partition(&[5, 5, 5], 0, Some(9)).unwrap(), [0..1, 1..2, 2..3]);
+        assert_eq!(partition(&[], 0, Some(9)).unwrap(), [0..0]);
+        assert!(partition(&[5], 5, Some(9)).is_err());
+    }
+}

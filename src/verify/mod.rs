@@ -1,0 +1,118 @@
+//! Is the output what it should be? A cheap check after every run, and a full comparison with the base.
+
+mod metadata;
+mod structure;
+mod tensors;
+mod tokens;
+
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+use crate::plan::Container;
+use crate::recipe::{Head, Recipe, Target, resolve};
+use crate::run::Limits;
+use crate::source::{Origin, Source};
+use std::path::{Path, PathBuf};
+
+/// The outcome of a full comparison.
+#[derive(Debug, serde::Serialize)]
+pub struct Comparison {
+    /// What was compared.
+    pub output: PathBuf,
+    /// With what.
+    pub base: PathBuf,
+    /// Tensors that hold exactly the bytes that tersor would write.
+    pub exact: usize,
+    /// Tensors that hold other bytes, within the bound of their format.
+    pub within_bound: usize,
+    /// Tensors whose format has no decoder here, so that only their shape was compared.
+    pub unread: usize,
+    /// Largest relative root mean square error of a tensor, and its name.
+    pub worst: Option<(String, f64)>,
+    /// Texts on which both tokenizers were run.
+    pub probes: usize,
+    /// Everything that is not as it should be; empty when all is well.
+    pub differences: Vec<String>,
+}
+
+/// Reread the structure of a written GGUF file with the second reader.
+///
+/// # Errors
+/// [`Error::Unverified`] under the name that the file will have.
+pub fn structure(written: &Path, name: &Path) -> Result<()> {
+    structure::check(written).map(|_| ()).map_err(|problem| Error::Unverified { path: name.to_owned(), problem })
+}
+
+/// Rebuild the tokenizer of a GGUF file from its own `metadata` and hold it against tokenizer.json in `folder` on
+/// built-in texts and every special token; gives how many there were, 0 when the folder has no tokenizer.json.
+///
+/// # Errors
+/// [`Error::Unverified`] under the name that the file will have.
+pub fn tokenizer(metadata: &Metadata, name: &Path, folder: &Path) -> Result<usize> {
+    let Some(sides) = tokens::Sides::from_folder(name, metadata, folder)? else { return Ok(0) };
+    match sides.first_difference(std::iter::empty())? {
+        Some(problem) => Err(Error::Unverified { path: name.to_owned(), problem }),
+        None => Ok(sides.probes()),
+    }
+}
+
+/// The full comparison. `recipe` tells what the run was told beyond formats (tokenizer, metadata, tensors left out).
+///
+/// # Errors
+/// Only for files that cannot be read; what differs is in the [`Comparison`].
+pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>, limits: Limits) -> Result<Comparison> {
+    let base_source = Source::open(base)?;
+    let mut differences = Vec::new();
+    if is_gguf(output)
+        && let Err(problem) = structure::check(output)
+    {
+        differences.push(format!("structure: {problem}"));
+    }
+    let mut comparison = Comparison {
+        output: output.to_owned(),
+        base: base.to_owned(),
+        exact: 0,
+        within_bound: 0,
+        unread: 0,
+        worst: None,
+        probes: 0,
+        differences,
+    };
+    // A file that cannot be opened at all is a difference too: that is what this command is asked to find.
+    let written = match Source::open(output) {
+        Ok(source) => source,
+        Err(e @ Error::Malformed { .. }) => {
+            comparison.differences.push(e.to_string());
+            return Ok(comparison);
+        }
+        Err(e) => return Err(e),
+    };
+    let container = match written.origin {
+        Origin::Gguf { .. } => Container::Gguf,
+        _ => Container::Safetensors,
+    };
+    let keep = Recipe { container, target: Target::Keep, allow_requantize: true, ..recipe.clone() };
+    let job = resolve(&base_source, &keep)?;
+    let hash = tensors::compare(&job, &base_source, &written, limits, &mut comparison)?;
+    if let (Origin::Gguf { metadata }, Head::Gguf(wanted)) = (&written.origin, &job.head) {
+        metadata::compare(metadata, wanted, &hash, &mut comparison.differences);
+        let sides = match &base_source.origin {
+            Origin::HuggingFace { folder, .. } => tokens::Sides::from_folder(output, metadata, folder)?,
+            Origin::Gguf { metadata: base_metadata } => {
+                tokens::Sides::from_gguf(output, metadata, base, base_metadata)?
+            }
+            Origin::Bare => None,
+        };
+        if let Some(sides) = sides {
+            comparison.probes = sides.probes();
+            let text = text.map(crate::source::read_text).transpose()?;
+            comparison.differences.extend(sides.first_difference(text.iter().map(String::as_str))?);
+        }
+    }
+    Ok(comparison)
+}
+
+fn is_gguf(path: &Path) -> bool {
+    use std::io::Read;
+    let mut magic = [0; 4];
+    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && magic == crate::gguf::MAGIC
+}

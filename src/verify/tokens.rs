@@ -1,0 +1,70 @@
+//! The tokenizer of the output against that of the base.
+
+use crate::error::Result;
+use crate::gguf::Metadata;
+use crate::tokenizer::{self, Encoder, PROBES};
+use std::path::Path;
+
+/// Both tokenizers, ready to encode.
+pub(super) struct Sides {
+    output: Encoder,
+    base: Encoder,
+    /// Every special token, between words.
+    special: Vec<String>,
+}
+
+/// Token types of control and user-defined tokens.
+const SPECIAL_TYPES: [i32; 2] = [3, 4];
+/// Vocabularies may reserve thousands of them; the first ones are those in use.
+const MAX_SPECIAL: usize = 256;
+
+impl Sides {
+    /// `None` when the folder has no tokenizer.json, so that there is nothing to compare with.
+    pub(super) fn from_folder(output: &Path, metadata: &Metadata, folder: &Path) -> Result<Option<Sides>> {
+        let (rebuilt, reference) = std::thread::scope(|scope| {
+            let reference = scope.spawn(|| tokenizer::reference(folder));
+            let rebuilt = tokenizer::rebuild(output, metadata);
+            (rebuilt, reference.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+        });
+        let Some(base) = reference? else { return Ok(None) };
+        Ok(Some(Sides { output: rebuilt?, base, special: special_probes(metadata) }))
+    }
+
+    /// `None` when the base names no tokenizer model.
+    pub(super) fn from_gguf(output: &Path, found: &Metadata, base: &Path, wanted: &Metadata) -> Result<Option<Sides>> {
+        if wanted.text("tokenizer.ggml.pre").is_none() && wanted.text("tokenizer.ggml.model") != Some("llama") {
+            return Ok(None);
+        }
+        let (output, base) = (tokenizer::rebuild(output, found)?, tokenizer::rebuild(base, wanted)?);
+        Ok(Some(Sides { output, base, special: special_probes(wanted) }))
+    }
+
+    /// Texts that [`Sides::first_difference`] tries without any from the caller.
+    pub(super) fn probes(&self) -> usize {
+        PROBES.len() + self.special.len()
+    }
+
+    /// The first text that the two cut differently, in words.
+    pub(super) fn first_difference<'a>(&'a self, texts: impl Iterator<Item = &'a str>) -> Result<Option<String>> {
+        let probes = PROBES.iter().copied().chain(self.special.iter().map(String::as_str)).chain(texts);
+        let difference = tokenizer::first_difference(&self.output, &self.base, probes)?;
+        Ok(difference.map(describe))
+    }
+}
+
+fn describe(d: tokenizer::Difference) -> String {
+    let around = |ids: &[u32]| format!("{:?}", &ids[d.at.min(ids.len())..(d.at + 4).min(ids.len())]);
+    let text: String = d.text.chars().take(60).collect();
+    let (left, right) = (around(&d.left), around(&d.right));
+    format!("tokenizer: {text:?} becomes {left} at token {}, the base's makes {right} of it", d.at)
+}
+
+fn special_probes(metadata: &Metadata) -> Vec<String> {
+    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
+    let types = match metadata.get("tokenizer.ggml.token_type") {
+        Some(crate::gguf::Value::Array(crate::gguf::Array::I32(types))) => types.as_slice(),
+        _ => &[],
+    };
+    let special = tokens.iter().zip(types).filter(|(_, kind)| SPECIAL_TYPES.contains(kind));
+    special.take(MAX_SPECIAL).map(|(token, _)| format!("a{token}b {token} c")).collect()
+}
