@@ -1,0 +1,145 @@
+//! The keys under `tokenizer.`, in the order in which llama.cpp's converter writes them.
+
+use std::path::Path;
+
+use super::special::{ROLES, Specials};
+use super::template::{DEFAULT, Template};
+use super::{Model, TokenType, Tokenizer, pre};
+use crate::gguf::{Array, Metadata, Value};
+use crate::{Error, Result};
+
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const SCORES: &str = "tokenizer.ggml.scores";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const MERGES: &str = "tokenizer.ggml.merges";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+const REMOVE_EXTRA_WHITESPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
+const TEMPLATE: &str = "tokenizer.chat_template";
+const TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
+
+/// Names with which llama.cpp begins text with bos unless the file says otherwise.
+const BOS_BY_DEFAULT: [&str; 3] = ["llama-bpe", "tekken", "chameleon"];
+
+impl Tokenizer {
+    /// The keys `tokenizer.*`.
+    pub fn metadata(&self) -> Metadata {
+        self.clone().into_metadata()
+    }
+
+    /// The keys `tokenizer.*`, without copying the vocabulary.
+    pub fn into_metadata(self) -> Metadata {
+        let mut keys = Metadata::default();
+        keys.set(MODEL, self.model.name());
+        keys.set(PRE, self.pre);
+        keys.set(TOKENS, self.tokens);
+        if self.model == Model::Llama {
+            keys.set(SCORES, self.scores);
+        }
+        keys.set(TYPES, self.types.iter().map(|kind| *kind as i32).collect::<Vec<i32>>());
+        if self.model == Model::Gpt2 {
+            keys.set(MERGES, self.merges);
+        }
+        for (role, id) in self.special.iter() {
+            keys.set(role.key, id);
+        }
+        let flags = [
+            (ADD_BOS, self.add_bos),
+            (ADD_EOS, self.add_eos),
+            (ADD_SPACE_PREFIX, self.add_space_prefix),
+            (REMOVE_EXTRA_WHITESPACES, self.remove_extra_whitespaces),
+        ];
+        keys.extend(flags.into_iter().filter_map(|(key, flag)| Some((key.to_owned(), Value::Bool(flag?)))));
+        let (default, named): (Vec<Template>, Vec<Template>) =
+            self.templates.into_iter().partition(|template| template.name == DEFAULT);
+        let names: Vec<String> = named.iter().map(|template| template.name.clone()).collect();
+        for template in named {
+            keys.set(format!("{TEMPLATE}.{}", template.name), template.text);
+        }
+        if !names.is_empty() {
+            keys.set(TEMPLATE_NAMES, names);
+        }
+        if let Some(template) = default.into_iter().next() {
+            keys.set(TEMPLATE, template.text);
+        }
+        keys
+    }
+}
+
+/// The tokenizer that the keys of the GGUF at `path` describe.
+///
+/// # Errors
+/// A kind of tokenizer other than byte-level BPE and SentencePiece BPE, or keys that do not fit together.
+pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
+    let name = metadata.text(MODEL).unwrap_or("none");
+    let model = [Model::Gpt2, Model::Llama].into_iter().find(|model| model.name() == name).ok_or_else(|| {
+        let problem = format!("`{MODEL}` is `{name}`, and tersor rebuilds `gpt2` and `llama`");
+        Error::Tokenizer { path: path.to_owned(), problem }
+    })?;
+    let wrong = |key: &str, wanted: &str| {
+        let found = metadata.get(key).map_or("nothing".to_owned(), |value| value.to_string());
+        Error::malformed(path, format!("key `{key}`"), found, wanted)
+    };
+    let tokens = metadata.strings(TOKENS).ok_or_else(|| wrong(TOKENS, "an array of strings"))?.to_vec();
+    let types = match metadata.get(TYPES) {
+        None => vec![TokenType::Normal; tokens.len()],
+        Some(Value::Array(Array::I32(numbers))) => numbers.iter().map(|n| TokenType::from_number(*n)).collect(),
+        Some(_) => return Err(wrong(TYPES, "an array of i32")),
+    };
+    let scores = match (model, metadata.get(SCORES)) {
+        (Model::Llama, Some(Value::Array(Array::F32(scores)))) => scores.clone(),
+        (Model::Llama, _) => return Err(wrong(SCORES, "an array of f32")),
+        (Model::Gpt2, _) => Vec::new(),
+    };
+    let merges = match (model, metadata.strings(MERGES)) {
+        (Model::Gpt2, Some(merges)) => merges.to_vec(),
+        (Model::Gpt2, None) => return Err(wrong(MERGES, "an array of strings")),
+        (Model::Llama, _) => Vec::new(),
+    };
+    let lengths = [(TYPES, types.len()), (SCORES, if model == Model::Llama { scores.len() } else { tokens.len() })];
+    if let Some((key, found)) = lengths.into_iter().find(|(_, len)| *len != tokens.len()) {
+        let wanted = format!("one per token, {}", tokens.len());
+        return Err(Error::malformed(path, format!("key `{key}`"), format!("{found} values"), wanted));
+    }
+    let pre = metadata.text(PRE).unwrap_or("default");
+    let canonical = pre::find(pre).map_or(pre, |row| row.name);
+    let unsaid = (model == Model::Gpt2).then_some(BOS_BY_DEFAULT.contains(&canonical));
+    Ok(Tokenizer {
+        model,
+        pre: pre.to_owned(),
+        special: specials(metadata, tokens.len()),
+        tokens,
+        types,
+        scores,
+        merges,
+        add_bos: metadata.flag(ADD_BOS).or(unsaid),
+        add_eos: metadata.flag(ADD_EOS),
+        add_space_prefix: metadata.flag(ADD_SPACE_PREFIX),
+        remove_extra_whitespaces: metadata.flag(REMOVE_EXTRA_WHITESPACES),
+        templates: templates(metadata),
+        files: vec![path.to_owned()],
+    })
+}
+
+fn specials(metadata: &Metadata, tokens: usize) -> Specials {
+    let mut specials = Specials::default();
+    for role in &ROLES {
+        let id = metadata.count(role.key).filter(|id| *id < tokens as u64).map(|id| id as u32);
+        specials.set_default(role.name, id);
+    }
+    specials
+}
+
+/// The default template first, then the named ones.
+fn templates(metadata: &Metadata) -> Vec<Template> {
+    let default = metadata.text(TEMPLATE).map(|text| Template { name: DEFAULT.into(), text: text.into() });
+    let names = metadata.strings(TEMPLATE_NAMES).unwrap_or_default();
+    let named = names.iter().filter_map(|name| {
+        let text = metadata.text(&format!("{TEMPLATE}.{name}"))?;
+        Some(Template { name: name.clone(), text: text.into() })
+    });
+    default.into_iter().chain(named).collect()
+}
