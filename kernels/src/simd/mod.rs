@@ -1,5 +1,13 @@
 //! Instruction-set levels, chosen at run time.
 
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use lanes::{Lanes, Scalar};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
 use std::sync::OnceLock;
 
 /// The instruction set that a kernel body is compiled for.
