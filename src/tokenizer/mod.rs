@@ -15,6 +15,7 @@ mod pre;
 mod pre_table;
 mod probes;
 mod protobuf;
+mod rebuilt;
 mod special;
 mod spm;
 mod spm_json;
