@@ -163,7 +163,15 @@ pub(super) static PRES: &[Pre] = &[
         true,
         &[Split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+"), Split(YOUTU), Bytes],
     ),
-    row("falcon", false, &[Split(PUNCTUATION), Split(GPT2), Bytes, Split(DIGITS), Split("[0-9][0-9][0-9]")]),
+    // The family's own file splits at digits after it has spelled text in bytes, some of which look like digits then.
+    // llama.cpp does not, and what it does is what the name stands for.
+    row("falcon", false, &[Split(r"[\p{P}\$\+<=>\^~\|`]+"), Split(GPT2), Split("[0-9][0-9][0-9]"), Bytes]).or(&[
+        Split(PUNCTUATION),
+        Split(GPT2),
+        Bytes,
+        Split(DIGITS),
+        Split("[0-9][0-9][0-9]"),
+    ]),
     row("bloom", false, &[Split(BLOOM), Bytes])
         .or(&[Split(BLOOM_NESTED), Bytes])
         .known_as(&["poro-chat", "gpt3-finnish"]),

@@ -252,9 +252,12 @@ impl First {
             }
         }
         all.sort_by_key(|(range, _)| (std::cmp::Reverse(range.len()), range.start));
+        let mut covered = vec![false; text.len()];
         let mut taken: Vec<(Range<usize>, u32)> = Vec::new();
         for (range, id) in all {
-            if taken.iter().all(|(other, _)| range.end <= other.start || other.end <= range.start) {
+            // No range that was taken before is shorter, so one that overlaps covers an end.
+            if !covered[range.start] && !covered[range.end - 1] {
+                covered[range.clone()].fill(true);
                 taken.push((range, id));
             }
         }
