@@ -1,6 +1,6 @@
 //! An encoder out of the keys of a GGUF, as a loader makes it.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use crate::{Error, Result};
 
 /// What the keys say, indexed.
 pub(super) struct Rebuilt {
-    ids: HashMap<String, u32>,
+    ids: AHashMap<String, u32>,
     first: First,
     model: Rules,
 }
 
 enum Rules {
-    Gpt2 { steps: Vec<Prepared>, ignore_merges: bool, merges: HashMap<(u32, u32), (u32, u32)>, bytes: [char; 256] },
+    Gpt2 { steps: Vec<Prepared>, ignore_merges: bool, merges: AHashMap<(u32, u32), (u32, u32)>, bytes: [char; 256] },
     Llama { scores: Vec<f32>, space_prefix: bool, bytes: Vec<Option<u32>>, unknown: Option<u32> },
 }
 
@@ -33,7 +33,7 @@ enum Prepared {
 impl Rebuilt {
     pub(super) fn new(path: &Path, metadata: &Metadata) -> Result<Rebuilt> {
         let fields = Fields::new(path, metadata)?;
-        let ids: HashMap<String, u32> = fields.tokens.iter().cloned().zip(0..).collect();
+        let ids: AHashMap<String, u32> = fields.tokens.iter().cloned().zip(0..).collect();
         let model = match fields.model {
             Model::Gpt2 => gpt2(path, fields.pre, fields.merges, &ids)?,
             Model::Llama => Rules::Llama {
@@ -107,7 +107,7 @@ impl Rebuilt {
         &self,
         piece: &str,
         ignore_merges: bool,
-        merges: &HashMap<(u32, u32), (u32, u32)>,
+        merges: &AHashMap<(u32, u32), (u32, u32)>,
         out: &mut Vec<u32>,
     ) {
         if let (true, Some(id)) = (ignore_merges, self.ids.get(piece)) {
@@ -134,7 +134,7 @@ fn descending(score: f32) -> u64 {
     u64::from(!ascending)
 }
 
-fn gpt2(path: &Path, name: &str, lines: &[String], ids: &HashMap<String, u32>) -> Result<Rules> {
+fn gpt2(path: &Path, name: &str, lines: &[String], ids: &AHashMap<String, u32>) -> Result<Rules> {
     let problem = |problem: String| Error::Tokenizer { path: path.to_owned(), problem };
     let row =
         pre::find(name).ok_or_else(|| problem(format!("the structure of the pre-tokenizer `{name}` is not known")))?;
@@ -145,7 +145,7 @@ fn gpt2(path: &Path, name: &str, lines: &[String], ids: &HashMap<String, u32>) -
             Step::Split(pattern) => Prepared::Split(SysRegex::new(pattern).map_err(|e| problem(e.to_string()))?),
         });
     }
-    let mut merges = HashMap::with_capacity(lines.len());
+    let mut merges = AHashMap::with_capacity(lines.len());
     let mut whole = String::new();
     for (line, rank) in lines.iter().zip(0u32..) {
         // The first part has at least one character, which may be a space itself.
@@ -219,7 +219,7 @@ fn isolate(pattern: &SysRegex, text: &str, piece: Range<usize>) -> Vec<Range<usi
 
 /// Tokens that are cut out before anything else.
 struct First {
-    ids: HashMap<String, u32>,
+    ids: AHashMap<String, u32>,
     /// The lengths that they have.
     lengths: Vec<usize>,
     /// The bytes that they begin with.
@@ -228,7 +228,7 @@ struct First {
 
 impl First {
     fn new<'a>(tokens: impl Iterator<Item = (&'a String, &'a TokenType)>) -> First {
-        let ids: HashMap<String, u32> = tokens
+        let ids: AHashMap<String, u32> = tokens
             .zip(0..)
             .filter(|((text, kind), _)| kind.is_matched_first() && !text.is_empty())
             .map(|((text, _), id)| (text.clone(), id))
