@@ -19,7 +19,7 @@ pub struct Encoder {
 }
 
 enum Kind {
-    Rebuilt(Rebuilt),
+    Rebuilt(Box<Rebuilt>),
     Bpe(Box<WithModel<BPE>>),
     Other(Box<tokenizers::Tokenizer>),
 }
@@ -31,7 +31,7 @@ enum Kind {
 /// # Errors
 /// Keys that do not fit together, or a pre-tokenizer whose structure is not known here.
 pub fn rebuild(path: &Path, metadata: &Metadata) -> Result<Encoder> {
-    Ok(Encoder { path: path.to_owned(), kind: Kind::Rebuilt(Rebuilt::new(path, metadata)?) })
+    Ok(Encoder { path: path.to_owned(), kind: Kind::Rebuilt(Box::new(Rebuilt::new(path, metadata)?)) })
 }
 
 /// The encoder that tokenizer.json in `dir` describes, run by the `tokenizers` crate; `None` when there is none.

@@ -21,8 +21,18 @@ pub(super) struct Rebuilt {
 }
 
 enum Rules {
-    Gpt2 { steps: Vec<Prepared>, ignore_merges: bool, merges: AHashMap<(u32, u32), (u32, u32)>, bytes: [char; 256] },
-    Llama { scores: Vec<f32>, space_prefix: bool, bytes: Vec<Option<u32>>, unknown: Option<u32> },
+    Gpt2 {
+        steps: Vec<Prepared>,
+        ignore_merges: bool,
+        merges: AHashMap<(u32, u32), (u32, u32)>,
+        bytes: Box<[char; 256]>,
+    },
+    Llama {
+        scores: Vec<f32>,
+        space_prefix: bool,
+        bytes: Vec<Option<u32>>,
+        unknown: Option<u32>,
+    },
 }
 
 enum Prepared {
@@ -159,7 +169,7 @@ fn gpt2(path: &Path, name: &str, lines: &[String], ids: &AHashMap<String, u32>) 
             merges.entry((*left, *right)).or_insert((rank, *both));
         }
     }
-    Ok(Rules::Gpt2 { steps, ignore_merges: row.ignore_merges, merges, bytes: byte_characters() })
+    Ok(Rules::Gpt2 { steps, ignore_merges: row.ignore_merges, merges, bytes: Box::new(byte_characters()) })
 }
 
 /// GPT-2's character for every byte: itself where it is printable Latin-1, otherwise the next one from U+0100 on.
@@ -184,7 +194,7 @@ fn byte_ids(tokens: &[String], types: &[TokenType]) -> Vec<Option<u32>> {
 /// The pieces of `text`, as ranges of the text that is spelled in bytes.
 fn split(steps: &[Prepared], text: &str, bytes: &[char; 256]) -> (String, Vec<Range<usize>>) {
     let mut text = text.to_owned();
-    let mut pieces = vec![0..text.len()];
+    let mut pieces: Vec<Range<usize>> = std::iter::once(0..text.len()).collect();
     for step in steps {
         match step {
             Prepared::Split(pattern) => {
