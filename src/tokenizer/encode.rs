@@ -34,6 +34,16 @@ pub fn rebuild(path: &Path, metadata: &Metadata) -> Result<Encoder> {
     Ok(Encoder { path: path.to_owned(), kind: Kind::Rebuilt(Box::new(Rebuilt::new(path, metadata)?)) })
 }
 
+/// True when [`rebuild`] knows how the tokenizer in `metadata` splits text: a SentencePiece model, or a pre-tokenizer whose
+/// structure is in the table. llama.cpp knows more names than tersor knows structures.
+pub fn can_rebuild(metadata: &Metadata) -> bool {
+    match metadata.text("tokenizer.ggml.model") {
+        Some("llama") => true,
+        Some("gpt2") => metadata.text("tokenizer.ggml.pre").is_some_and(|name| super::pre::find(name).is_some()),
+        _ => false,
+    }
+}
+
 /// The encoder that tokenizer.json in `dir` describes, run by the `tokenizers` crate; `None` when there is none.
 ///
 /// # Errors

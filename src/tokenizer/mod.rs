@@ -25,7 +25,7 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{Encoder, rebuild, reference};
+pub use encode::{Encoder, can_rebuild, rebuild, reference};
 pub use folder::{Options, from_folder};
 pub use metadata::from_metadata;
 pub use probes::{Difference, PROBES, first_difference};
