@@ -37,6 +37,8 @@ pub struct Build {
     pub source: Source,
     /// What happens.
     pub job: Job,
+    /// What was asked for.
+    pub recipe: Recipe,
     /// Where every byte goes.
     pub layout: Layout,
     /// Threads and instruction set.
@@ -86,7 +88,8 @@ impl Build {
         let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
         let (threads, working_memory) = fit_memory(&job, threads, options.memory)?;
         let limits = Limits { threads, level: Level::best() };
-        Ok(Build { source, job, layout, limits, working_memory, free_disk, options })
+        let recipe = recipe.clone();
+        Ok(Build { source, job, recipe, layout, limits, working_memory, free_disk, options })
     }
 
     /// Write the output, check it, and give it its name.
