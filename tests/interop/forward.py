@@ -33,10 +33,16 @@ def frequencies(config, size):
     def dimension(rotations):
         return size * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    first = max(math.floor(dimension(scaling.get("beta_fast", 32))), 0)
-    last = min(math.ceil(dimension(scaling.get("beta_slow", 1))), size - 1)
+    first, last = dimension(scaling.get("beta_fast") or 32), dimension(scaling.get("beta_slow") or 1)
+    if scaling.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, size - 1)
     ramp = np.clip((np.arange(size // 2) - first) / max(last - first, 0.001), 0, 1)
-    attention = scaling.get("attention_factor") or 0.1 * math.log(factor) + 1
+    attention = scaling.get("attention_factor")
+    if attention is None:
+        scales = (scaling.get("mscale"), scaling.get("mscale_all_dim"))
+        over, under = scales if all(scales) else (1, 0)
+        attention = (0.1 * over * math.log(factor) + 1) / (0.1 * under * math.log(factor) + 1)
     return plain / factor * ramp + plain * (1 - ramp), attention
 
 

@@ -17,7 +17,7 @@ np = require("numpy", "llama_cpp")[0]
 TOLERANCE = 1e-4
 POSITIONS = 96
 # What a converter could have dropped: without it the forward pass must disagree.
-MATTERS = ["rope_scaling", "attention_factor", "beta_fast"]
+MATTERS = ["rope_scaling", "attention_factor", "beta_fast", "truncate", "mscale"]
 
 
 def distance(a, b):
@@ -29,7 +29,7 @@ def without(config, key):
     scaling = config.get("rope_scaling") or {}
     if key == "rope_scaling" and scaling:
         return config | {key: None}
-    if key in scaling:
+    if scaling.get(key) is not None:
         return config | {"rope_scaling": {k: v for k, v in scaling.items() if k != key}}
     return None
 

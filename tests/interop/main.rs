@@ -9,6 +9,9 @@ use workshop::{Workshop, fixture, given, python, skip};
 
 const FILE_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"];
 
+/// The beginnings of the small models' names.
+const FAMILIES: [&str; 2] = ["llama", "qwen2"];
+
 /// In TERSOR_MODELS: the folder, and a file that llama.cpp made of the same model.
 const SMOLLM2: &str = "smollm2-135m";
 const SMOLLM2_GGUF: &str = "smollm2-135m-gguf";
@@ -38,14 +41,15 @@ fn smollm2(shop: &Workshop, file_type: &str) -> Option<PathBuf> {
     Some(shop.quantize(&model, file_type, &[OsStr::new("--chat-template"), template.as_os_str()]))
 }
 
-/// The folders that make_models.py makes, by name.
-fn small_models(shop: &Workshop) -> Option<Vec<PathBuf>> {
+/// The folders that make_models.py makes and whose names start like this.
+fn small_models(shop: &Workshop, start: &str) -> Option<Vec<PathBuf>> {
     let out = shop.path("models");
     if !python("make_models.py", &[&fixture(""), &out]) {
         return None;
     }
     let mut folders: Vec<_> =
         std::fs::read_dir(&out).expect("the script made a folder").map(|e| e.expect("an entry").path()).collect();
+    folders.retain(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with(start)));
     folders.sort();
     Some(folders)
 }
@@ -77,8 +81,7 @@ fn llama_cpp_tokenizes_all_of_wikitext_alike() {
 #[test]
 fn llama_cpp_tokenizes_the_fixtures_text_alike() {
     let shop = Workshop::new();
-    let Some(models) = small_models(&shop) else { return };
-    let qwen2 = models.into_iter().find(|m| m.ends_with("qwen2"));
+    let qwen2 = small_models(&shop, "qwen2").and_then(|models| models.into_iter().find(|m| m.ends_with("qwen2")));
     let mut args = vec![fixture("text/heldout.txt")];
     for model in [fixture("tiny-llama"), fixture("tiny-spm")].into_iter().chain(qwen2) {
         args.push(shop.quantize(&model, "q8_0", &[]));
@@ -96,17 +99,54 @@ fn numpy_makes_the_same_bytes_and_values_of_every_file_type() {
     python("encodings.py", &args);
 }
 
-#[test]
-fn llama_cpp_computes_the_logits_of_every_small_model() {
-    let shop = Workshop::new();
-    let Some(mut models) = small_models(&shop) else { return };
-    models.extend([fixture("tiny-llama"), fixture("tiny-spm")]);
+/// logits.py on folders and the F32 files made of them.
+fn compare_logits(shop: &Workshop, models: Vec<PathBuf>) {
     let mut args = Vec::new();
     for model in models {
-        args.push(shop.quantize(&model, "f32", &[]));
-        args.insert(args.len() - 1, model);
+        let file = shop.quantize(&model, "f32", &[]);
+        args.extend([model, file]);
     }
     python("logits.py", &args);
+}
+
+#[test]
+fn llama_cpp_computes_the_logits_of_the_fixtures() {
+    compare_logits(&Workshop::new(), vec![fixture("tiny-llama"), fixture("tiny-spm")]);
+}
+
+#[test]
+fn llama_cpp_computes_the_logits_of_every_small_model() {
+    for family in FAMILIES {
+        let shop = Workshop::new();
+        if let Some(models) = small_models(&shop, family) {
+            compare_logits(&shop, models);
+        }
+    }
+}
+
+/// transformers takes a null for an absent key.
+#[test]
+fn null_in_config_json_means_absent() {
+    let shop = Workshop::new();
+    if let Some(models) = small_models(&shop, "null") {
+        compare_logits(&shop, models);
+    }
+}
+
+/// A setting that llama.cpp cannot be told of must not be dropped in silence.
+#[test]
+fn unusual_settings_are_refused_or_right() {
+    let shop = Workshop::new();
+    let mut args = Vec::new();
+    for model in small_models(&shop, "unusual").unwrap_or_default() {
+        match shop.try_f32(&model) {
+            Ok(file) => args.extend([model, file]),
+            Err(message) => println!("refused: {message}"),
+        }
+    }
+    if !args.is_empty() {
+        python("logits.py", &args);
+    }
 }
 
 #[test]
@@ -161,10 +201,12 @@ fn folders_made_of_gguf_files_hold_the_same_model() {
 /// Scalings of llama-3 with other parameters than the published ones are refused, so `llama-rope-llama3` is left out.
 #[test]
 fn folders_made_of_gguf_files_keep_rotary_scaling_head_size_and_attention_biases() {
-    let shop = Workshop::new();
-    for model in small_models(&shop).unwrap_or_default() {
-        if !model.ends_with("llama-rope-llama3") && !model.ends_with("llama-mlp-bias") {
-            there_and_back(&shop, &model, "f32");
+    for family in FAMILIES {
+        let shop = Workshop::new();
+        for model in small_models(&shop, family).unwrap_or_default() {
+            if !model.ends_with("llama-rope-llama3") && !model.ends_with("llama-mlp-bias") {
+                there_and_back(&shop, &model, "f32");
+            }
         }
     }
 }
@@ -172,8 +214,7 @@ fn folders_made_of_gguf_files_keep_rotary_scaling_head_size_and_attention_biases
 #[test]
 fn folders_made_of_gguf_files_keep_feed_forward_biases() {
     let shop = Workshop::new();
-    let models = small_models(&shop).unwrap_or_default();
-    if let Some(model) = models.iter().find(|m| m.ends_with("llama-mlp-bias")) {
-        there_and_back(&shop, model, "f32");
+    for model in small_models(&shop, "llama-mlp-bias").unwrap_or_default() {
+        there_and_back(&shop, &model, "f32");
     }
 }

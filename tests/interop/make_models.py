@@ -34,8 +34,14 @@ MODELS = {
     "llama-rope-linear": LLAMA | {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
     "llama-rope-yarn": LLAMA | {"rope_scaling": YARN},
     "llama-rope-yarn-factor": LLAMA | {"rope_scaling": YARN | {"attention_factor": 1.5}},
-    "llama-rope-yarn-betas": LLAMA | {"rope_scaling": YARN | {
+    "null-attention-factor": LLAMA | {"rope_scaling": YARN | {"attention_factor": None}},
+    # llama.cpp has no keys for these in the two families: a converter can only refuse them.
+    "unusual-yarn-betas": LLAMA | {"rope_scaling": YARN | {
         "original_max_position_embeddings": 64, "beta_fast": 2.0, "beta_slow": 0.25}},
+    "unusual-yarn-truncate": LLAMA | {"rope_scaling": YARN | {
+        "original_max_position_embeddings": 64, "truncate": False}},
+    # Both the same: their quotient is 1, and so is the factor on cosine and sine.
+    "unusual-yarn-mscale": LLAMA | {"rope_scaling": YARN | {"mscale": 0.7, "mscale_all_dim": 0.7}},
     "llama-head-dim": LLAMA | {"head_dim": 32},
     "llama-head-dim-small": LLAMA | {"head_dim": 8, "num_key_value_heads": 4},
     "llama-attention-bias": LLAMA | {"attention_bias": True},

@@ -34,6 +34,13 @@ impl Workshop {
         out
     }
 
+    /// `tersor quantize MODEL --type f32`; gives the output's path, or the message if tersor refuses the model.
+    pub(crate) fn try_f32(&self, model: &Path) -> Result<PathBuf, String> {
+        let out = self.path(&format!("{}.gguf", model.file_name().expect("a name").to_string_lossy()));
+        let output = call("quantize", model, &["--type", "f32"].map(OsStr::new), &out).output().expect("tersor starts");
+        if output.status.success() { Ok(out) } else { Err(text(&output)) }
+    }
+
     /// `tersor convert MODEL --to CONTAINER`; gives the output's path.
     pub(crate) fn convert(&self, model: &Path, container: &str, name: &str) -> PathBuf {
         let out = self.path(name);
@@ -42,9 +49,14 @@ impl Workshop {
     }
 }
 
-fn tersor(command: &str, model: &Path, args: &[&OsStr], out: &Path) {
+fn call(command: &str, model: &Path, args: &[&OsStr], out: &Path) -> Command {
     let mut call = Command::new(env!("CARGO_BIN_EXE_tersor"));
     call.arg(command).arg(model).args(args).arg("--quiet").arg("--output").arg(out);
+    call
+}
+
+fn tersor(command: &str, model: &Path, args: &[&OsStr], out: &Path) {
+    let mut call = call(command, model, args, out);
     let output = call.output().expect("tersor starts");
     assert!(output.status.success(), "{call:?}\n{}", text(&output));
 }
