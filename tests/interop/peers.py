@@ -1,0 +1,53 @@
+"""What the checks share: how a check is skipped, and llama.cpp as a function from ids to logits."""
+import contextlib
+import importlib
+import sys
+
+SKIPPED = 77  # the exit status that the Rust side reads as "skipped"
+
+
+def require(*names):
+    """Import packages; without one of them the check is skipped, not failed."""
+    found = []
+    for name in names:
+        try:
+            found.append(importlib.import_module(name))
+        except ImportError as e:
+            print(f"skipped: {e}; pip install -r tests/interop/requirements.txt")
+            sys.exit(SKIPPED)
+    return found if len(found) > 1 else found[0]
+
+
+@contextlib.contextmanager
+def model(path, context=512, exact=False, **options):
+    """A file in llama.cpp. `exact` keeps keys and values as F32, since F16 costs three digits."""
+    llama_cpp = require("llama_cpp")
+    # The binding's own defaults would replace what the file says of YaRN; -1 means: from the file.
+    options |= {f"yarn_{key}": -1.0 for key in ("ext_factor", "attn_factor", "beta_fast", "beta_slow")}
+    if exact:
+        options |= {"type_k": 0, "type_v": 0}
+    llm = llama_cpp.Llama(str(path), n_ctx=context, n_batch=context, n_threads=2, n_threads_batch=2,
+                          verbose=False, **options)
+    try:
+        yield llm
+    finally:
+        llm.close()
+
+
+def logits(llm, ids):
+    """Logits of every position in F64; `llm` needs `logits_all`."""
+    np = require("numpy")
+    llm.reset()
+    llm.eval([int(i) for i in ids])
+    return np.array(llm.scores[: len(ids)], np.float64)
+
+
+def tokenize(llm, text):
+    """Ids of bytes, taken as plain text, with nothing put in front."""
+    return llm.tokenize(text, add_bos=False, special=False)
+
+
+def log_softmax(x):
+    np = require("numpy")
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
