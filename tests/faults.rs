@@ -222,7 +222,7 @@ fn not_compared(good: &Good) -> Vec<std::ops::Range<usize>> {
     };
     // The name of the version's key too: without it the file counts as another writer's.
     let name = value_offset(&good.gguf.metadata, "tersor.version").unwrap() as usize - 4 - "tersor.version".len();
-    keys.iter().map(range).chain([name..name + "tersor.version".len()]).collect()
+    keys.iter().map(range).chain(std::iter::once(name..name + "tersor.version".len())).collect()
 }
 
 /// Byte ranges of the parts of the file: keys, tensor table, padding, data.

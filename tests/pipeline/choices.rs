@@ -21,10 +21,13 @@ fn quantized(model: &str, options: &[&str]) -> Gguf {
     Gguf::read(at(&folder, "out.gguf"))
 }
 
+/// A model, options, and the formats that some tensors have then.
+type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
 #[test]
 fn formats_follow_types_options_and_rules() {
     // In tiny-llama the embedding serves as output head.
-    let cases: &[(&str, &[&str], &[(&str, &str)])] = &[
+    let cases: &[Case<'_>] = &[
         ("tiny-spm", &["-t", "q4_0"], &[("output", "q8_0"), ("token_embd", "q4_0"), ("blk.0.attn_q", "q4_0")]),
         ("tiny-spm", &["-t", "q4_0", "--pure"], &[("output", "q4_0"), ("token_embd", "q4_0"), ("output_norm", "f32")]),
         ("tiny-spm", &["--output-tensor-type", "bf16"], &[("output", "bf16"), ("token_embd", "q8_0")]),

@@ -20,6 +20,13 @@ pub struct Tensor {
     pub bytes: Vec<u8>,
 }
 
+impl Tensor {
+    fn entry(&self) -> TensorEntry<'_> {
+        let format = Format::by_name(self.format).unwrap();
+        TensorEntry { name: &self.name, dims: &self.dims, format, bytes: self.bytes.len() as u64 }
+    }
+}
+
 impl Gguf {
     /// Read with the library's own reader, which `readers.rs` holds against another one.
     pub fn read(path: impl AsRef<Path>) -> Gguf {
@@ -35,18 +42,7 @@ impl Gguf {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let entry = |t: &Tensor, name| {
-            let format = Format::by_name(t.format).unwrap();
-            (name, format, t.bytes.len() as u64)
-        };
-        let entries: Vec<TensorEntry<'_>> = self
-            .tensors
-            .iter()
-            .map(|t| {
-                let (name, format, bytes) = entry(t, t.name.as_str());
-                TensorEntry { name, dims: &t.dims, format, bytes }
-            })
-            .collect();
+        let entries: Vec<TensorEntry<'_>> = self.tensors.iter().map(Tensor::entry).collect();
         let (mut file, _) = encode_header(&self.metadata, &entries, DEFAULT_ALIGNMENT);
         for t in &self.tensors {
             file.extend(&t.bytes);
