@@ -37,6 +37,8 @@ pub struct Build {
     pub source: Source,
     /// What happens.
     pub job: Job,
+    /// What was asked for.
+    pub recipe: Recipe,
     /// Where every byte goes.
     pub layout: Layout,
     /// Threads and instruction set.
@@ -86,7 +88,8 @@ impl Build {
         let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
         let (threads, working_memory) = fit_memory(&job, threads, options.memory)?;
         let limits = Limits { threads, level: Level::best() };
-        Ok(Build { source, job, layout, limits, working_memory, free_disk, options })
+        let recipe = recipe.clone();
+        Ok(Build { source, job, recipe, layout, limits, working_memory, free_disk, options })
     }
 
     /// Write the output, check it, and give it its name.
@@ -105,7 +108,8 @@ impl Build {
         let (measured, texts) = std::thread::scope(|scope| {
             // The tokenizer is in the header, which is written already: its check can go on beside the encoders.
             let tokens = scope.spawn(|| if self.options.no_verify { Ok(0) } else { self.check_tokens(&output) });
-            let measured = run(&self.job, &self.source, &self.layout, &output, self.limits, progress);
+            let run = || run(&self.job, &self.source, &self.layout, &output, self.limits, progress);
+            let measured = output.flush_behind(run);
             (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
         });
         let (measured, texts) = (measured?, texts?);

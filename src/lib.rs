@@ -18,3 +18,6 @@ pub mod tokenizer;
 pub mod verify;
 
 pub use error::{Error, Result};
+
+/// Version of the JSON that commands print: grows when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;

@@ -45,6 +45,7 @@ token_embd.weight         1024 x 256  bf16  q8_0  278528  type
 ";
     let tail = "output_norm.weight               256  bf16  f32     1024  stays float
 
+recipe     type=q8_0
 size       6.8 MB -> 3.7 MB, 8.52 bits per weight
 tensors    q8_0 29 tensors (3.6 MB), f32 9 tensors (9.2 kB)
 fallbacks  none

@@ -128,7 +128,11 @@ const FAULTS: &[Fault] = &[
     ),
     ("a key of another integer type", other_type, " as i32, tersor writes it as u32"),
     ("no tokens", |g, _| g.metadata.retain(|k| k != TOKENS), "tokenizer: `"),
-    ("another kind of tokenizer", |g, _| g.metadata.set("tokenizer.ggml.model", "none"), "tokenizer: `"),
+    (
+        "another kind of tokenizer",
+        |g, _| g.metadata.set("tokenizer.ggml.model", "none"),
+        "`tokenizer.ggml.model`: none",
+    ),
     (
         "another source",
         |g, _| g.metadata.set("tersor.source_blake3", "0".repeat(64)),

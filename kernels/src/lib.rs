@@ -6,4 +6,4 @@ pub mod format;
 mod simd;
 
 pub use format::{BadValue, Class, Codec, Decode, Encode, FORMATS, Fit, Format, NonFinite};
-pub use simd::Level;
+pub use simd::{LEVEL_VARIABLE, Level};

@@ -1,6 +1,8 @@
 //! Every format at every level of this CPU: the same bytes as the scalar level, within the stated bound, and what is
 //! refused is refused alike.
 
+#![allow(clippy::print_stdout)]
+
 use tersor_kernels::{BadValue, Class, FORMATS, Format, Level, NonFinite};
 
 /// A small generator, so that the rows are the same everywhere.

@@ -17,6 +17,7 @@ use args::{Cli, Command};
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
+use tersor_kernels::{LEVEL_VARIABLE, Level};
 
 /// Something failed.
 const FAILED: u8 = 1;
@@ -34,6 +35,9 @@ pub fn main() -> ExitCode {
         Err(e) => return foreign::explain(&e),
     };
     interrupt::install();
+    if let Err(e) = check_level() {
+        return fail(&e);
+    }
     let result = match &cli.command {
         Command::Quantize(args) => quantize::run(args),
         Command::Convert(args) => convert::run(args),
@@ -46,6 +50,18 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(e) => fail(&e),
+    }
+}
+
+/// A level that this CPU lacks must not silently become another one.
+fn check_level() -> Result<(), Error> {
+    match std::env::var(LEVEL_VARIABLE) {
+        Ok(name) if Level::named(&name).is_none() => {
+            let has: Vec<&str> = Level::available().iter().map(|l| l.name()).collect();
+            let hint = format!("this CPU has {}", has.join(", "));
+            Err(Error::Usage { problem: format!("{LEVEL_VARIABLE} is `{name}`, which this CPU does not have"), hint })
+        }
+        _ => Ok(()),
     }
 }
 

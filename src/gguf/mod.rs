@@ -109,6 +109,15 @@ impl Metadata {
     }
 }
 
+impl IntoIterator for Metadata {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.pairs.into_iter()
+    }
+}
+
 impl Extend<(String, Value)> for Metadata {
     fn extend<T: IntoIterator<Item = (String, Value)>>(&mut self, pairs: T) {
         for (key, value) in pairs {

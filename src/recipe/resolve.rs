@@ -173,9 +173,8 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
         inputs.push(folder::hash_file(file)?);
     }
     let mut m = metadata::general(settings.architecture.gguf, &source.name, folder, plan.values());
-    let pairs = |m: &Metadata| m.iter().map(|(k, v)| (k.to_owned(), v.clone())).collect::<Vec<_>>();
-    m.extend(pairs(&arch::to_metadata(&settings)));
-    m.extend(pairs(&tokenizer.metadata()));
+    m.extend(arch::to_metadata(&settings));
+    m.extend(tokenizer.into_metadata());
     metadata::set_provenance(&mut m, recipe, &plan);
     Ok(job(plan, Head::Gguf(m), inputs, recipe))
 }

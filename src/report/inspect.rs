@@ -1,6 +1,6 @@
 //! What a model file or folder holds.
 
-use super::SCHEMA;
+use crate::SCHEMA;
 use crate::arch;
 use crate::source::{Origin, Source};
 use serde::Serialize;

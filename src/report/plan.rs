@@ -1,6 +1,6 @@
 //! The plan of a writing command, and what became of it.
 
-use super::SCHEMA;
+use crate::SCHEMA;
 use crate::arch::Role;
 use crate::build::{Build, Built, Checked};
 use crate::plan::{Container, Input, Why};
@@ -18,6 +18,8 @@ pub struct PlanReport {
     pub outputs: Vec<PathBuf>,
     /// Its kind.
     pub container: Container,
+    /// What was asked for, in one line.
+    pub recipe: String,
     /// Every tensor.
     pub tensors: Vec<TensorRow>,
     /// Tensors that are left out: name and reason.
@@ -96,6 +98,8 @@ pub struct RunReport {
     pub outputs: Vec<PathBuf>,
     /// Its kind.
     pub container: Container,
+    /// What was asked for, in one line.
+    pub recipe: String,
     /// Sums.
     pub totals: Totals,
     /// Largest relative root mean square error of a tensor, and its name.
@@ -149,6 +153,7 @@ impl PlanReport {
             source: build.source.path.clone(),
             outputs: outputs(build),
             container: build.job.plan.container,
+            recipe: build.recipe.provenance(),
             tensors: rows.collect(),
             dropped: build.job.plan.dropped.clone(),
             totals: totals(build),
@@ -173,6 +178,7 @@ impl RunReport {
             source: build.source.path.clone(),
             outputs: outputs(build),
             container: build.job.plan.container,
+            recipe: build.recipe.provenance(),
             totals: totals(build),
             worst: worst.map(|(t, fit)| Worst {
                 tensor: t.name.clone(),

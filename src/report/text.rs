@@ -31,7 +31,7 @@ fn shape(dims: &[u64]) -> String {
     sizes.join(" x ")
 }
 
-fn sums(totals: &Totals) -> Vec<Vec<String>> {
+fn sums(recipe: &str, totals: &Totals) -> Vec<Vec<String>> {
     let row = |name: &str, text: String| vec![name.to_owned(), text];
     let formats: Vec<String> = totals
         .formats
@@ -50,7 +50,12 @@ fn sums(totals: &Totals) -> Vec<Vec<String>> {
         human_bytes(totals.bytes_after),
         totals.bits_per_weight
     );
-    vec![row("size", size), row("tensors", formats.join(", ")), row("fallbacks", fallbacks)]
+    vec![
+        row("recipe", recipe.to_owned()),
+        row("size", size),
+        row("tensors", formats.join(", ")),
+        row("fallbacks", fallbacks),
+    ]
 }
 
 /// The plan, tensor by tensor, and its sums.
@@ -64,7 +69,7 @@ pub fn render_plan(report: &PlanReport) -> String {
     for (name, why) in &report.dropped {
         let _ = writeln!(out, "left out: {name} ({why})");
     }
-    let mut facts = sums(&report.totals);
+    let mut facts = sums(&report.recipe, &report.totals);
     let threads = crate::error::count(report.threads, "thread");
     let memory = format!("{} at {threads} ({})", human_bytes(report.working_memory), report.level);
     facts.push(vec!["buffers".into(), memory]);
@@ -77,7 +82,7 @@ pub fn render_plan(report: &PlanReport) -> String {
 
 /// What was written.
 pub fn render_run(report: &RunReport) -> String {
-    let mut facts = sums(&report.totals);
+    let mut facts = sums(&report.recipe, &report.totals);
     let mut row = |name: &str, text: String| facts.push(vec![name.to_owned(), text]);
     if let Some(w) = &report.worst {
         row("worst error", format!("{:.5} in {} ({}, relative RMSE)", w.relative_rmse, w.tensor, w.format));

@@ -5,6 +5,10 @@ use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
 
 /// The files under way. Dropped without [`Output::commit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -13,7 +17,16 @@ pub struct Output {
     folder: bool,
     files: Vec<Part>,
     committed: bool,
+    /// Bytes written since the last flush.
+    pending: AtomicU64,
+    /// The first flush that failed.
+    failure: Mutex<Option<Error>>,
 }
+
+/// Bytes that are worth a flush of their own.
+const FLUSH_BYTES: u64 = 16 << 20;
+/// How often the flusher looks.
+const FLUSH_EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 struct Part {
@@ -39,8 +52,9 @@ impl Output {
         if let Some(folder) = &folder {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
-        let (target, committed) = (layout.target.clone(), false);
-        let mut output = Output { target, folder: layout.folder, files: Vec::new(), committed };
+        let (target, folder_output) = (layout.target.clone(), layout.folder);
+        let (files, committed, pending, failure) = Default::default();
+        let mut output = Output { target, folder: folder_output, files, committed, pending, failure };
         for f in &layout.files {
             let partial = match (&folder, f.path.file_name()) {
                 (Some(folder), Some(name)) => folder.join(name),
@@ -64,15 +78,36 @@ impl Output {
     /// [`Error::Io`], a full disk among them.
     pub fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         let part = &self.files[file];
+        self.pending.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         part.file.write_all_at(bytes, offset).map_err(Error::io("write", &part.partial))
     }
 
-    /// Hand what was written so far to the disk, so that the end need not wait for all of it.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn flush(&self) -> Result<()> {
-        self.files.iter().try_for_each(|p| p.file.sync_data().map_err(Error::io("write", &p.partial)))
+    /// Hand what is written to the disk while `work` goes on, so that the end need not wait for all of it.
+    pub fn flush_behind<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let flusher = scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    std::thread::park_timeout(FLUSH_EVERY);
+                    if self.pending.load(Ordering::Relaxed) >= FLUSH_BYTES {
+                        self.pending.store(0, Ordering::Relaxed);
+                        self.flush();
+                    }
+                }
+            });
+            let _stop = Stop { done: &done, thread: flusher.thread() };
+            work()
+        })
+    }
+
+    /// The system tells of a failed flush once: it is kept for `commit`.
+    fn flush(&self) {
+        for part in &self.files {
+            if let Err(e) = part.file.sync_data() {
+                let error = Error::io("write", &part.partial)(e);
+                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
     }
 
     /// Where the file with this number is until [`Output::commit`].
@@ -85,6 +120,9 @@ impl Output {
     /// # Errors
     /// [`Error::Io`]; nothing is left then.
     pub fn commit(mut self) -> Result<()> {
+        if let Some(failure) = self.failure.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(failure);
+        }
         for part in &self.files {
             part.file.sync_all().map_err(Error::io("write", &part.partial))?;
         }
@@ -99,6 +137,19 @@ impl Output {
         }
         self.committed = true;
         sync_folder(&parent(&self.target))
+    }
+}
+
+/// Ends the flusher, also when the work panics.
+struct Stop<'a> {
+    done: &'a AtomicBool,
+    thread: &'a Thread,
+}
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn layout(target: &Path, plan: &Plan, metadata: &Metadata, max: Optio
     // Only the first file holds the metadata, but a bound that is good for it is good for all.
     let reserve = encode_header(metadata, &entries, DEFAULT_ALIGNMENT).0.len() as u64 + 256;
     let fits_one = max.is_none_or(|max| total.unwrap_or(u64::MAX).saturating_add(reserve) <= max);
-    let parts = if fits_one { vec![0..entries.len()] } else { partition(&sizes, reserve, max)? };
+    let parts = partition(&sizes, reserve, if fits_one { None } else { max })?;
     let mut layout =
         Layout { target: target.to_owned(), folder: false, files: Vec::new(), places: Vec::new(), digests: Vec::new() };
     for (number, part) in parts.iter().enumerate() {

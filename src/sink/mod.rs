@@ -101,10 +101,13 @@ mod tests {
 
     #[test]
     fn tensors_fill_files_in_order() {
-        assert_eq!(partition(&[5, 5, 5], 0, None).unwrap(), [0..3]);
-        assert_eq!(partition(&[5, 5, 5], 2, Some(12)).unwrap(), [0..2, 2..3]);
-        assert_eq!(partition(&[5, 5, 5], 0, Some(9)).unwrap(), [0..1, 1..2, 2..3]);
-        assert_eq!(partition(&[], 0, Some(9)).unwrap(), [0..0]);
+        let ends = |sizes: &[u64], reserve, max| -> Vec<usize> {
+            partition(sizes, reserve, max).unwrap().iter().map(|part| part.end).collect()
+        };
+        assert_eq!(ends(&[5, 5, 5], 0, None), [3]);
+        assert_eq!(ends(&[5, 5, 5], 2, Some(12)), [2, 3]);
+        assert_eq!(ends(&[5, 5, 5], 0, Some(9)), [1, 2, 3]);
+        assert_eq!(ends(&[], 0, Some(9)), [0]);
         assert!(partition(&[5], 5, Some(9)).is_err());
     }
 }

@@ -92,14 +92,11 @@ fn merges(path: &Path, merges: &[Merge<'_>], vocabulary: &Vocabulary<'_>) -> Res
             let what = format!("merge {rank}, `{left}` + `{right}`, names `{missing}`, which is no token");
             return Err(problem(what));
         }
-        let mut line = String::with_capacity(whole.len() + 1);
-        line.push_str(left);
-        line.push(' ');
-        line.push_str(right);
-        if line.len() > 1 && (left.contains(' ') || right.contains(' ')) {
-            line = format!("{} {}", left.replace(' ', "Ġ"), right.replace(' ', "Ġ"));
-        }
-        lines.push(line);
+        lines.push(if whole.contains(' ') {
+            format!("{} {}", left.replace(' ', "Ġ"), right.replace(' ', "Ġ"))
+        } else {
+            [left, " ", right].concat()
+        });
     }
     Ok(lines)
 }

@@ -1,7 +1,6 @@
 //! A tokenizer as the files of a Hugging Face folder.
 
-use std::collections::HashMap;
-
+use ahash::AHashMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -174,7 +173,7 @@ impl Tokenizer {
 
     /// Merges that do what the scores say: every way to make a piece of two others, the best pieces first.
     fn merges_by_score(&self) -> Vec<(&str, &str)> {
-        let ids: HashMap<&str, u32> = self.vocab().into_iter().collect();
+        let ids: AHashMap<&str, u32> = self.vocab().into_iter().collect();
         let mut pieces: Vec<usize> = (0..self.tokens.len()).filter(|id| self.types[*id] == TokenType::Normal).collect();
         pieces.sort_by(|a, b| self.scores[*b].total_cmp(&self.scores[*a]));
         let mut merges = Vec::new();

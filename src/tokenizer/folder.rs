@@ -20,6 +20,8 @@ pub struct Options<'a> {
 
 /// The tokenizer of the folder `dir` with the configuration `config`, for an embedding of `rows` rows.
 ///
+/// Every id up to `rows` gets a token, so `rows` is to come from the tensor, which the size of its file bounds.
+///
 /// A byte-level tokenizer.json comes first, then tokenizer.model, then a tokenizer.json with byte fallback.
 ///
 /// # Errors

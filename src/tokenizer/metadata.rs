@@ -69,55 +69,82 @@ impl Tokenizer {
     }
 }
 
+/// The keys of a file, checked against each other; long arrays stay where they are.
+pub(super) struct Fields<'m> {
+    pub(super) model: Model,
+    pub(super) pre: &'m str,
+    pub(super) tokens: &'m [String],
+    pub(super) types: Vec<TokenType>,
+    pub(super) scores: &'m [f32],
+    pub(super) merges: &'m [String],
+    pub(super) special: Specials,
+    pub(super) add_space_prefix: Option<bool>,
+}
+
+impl<'m> Fields<'m> {
+    /// # Errors
+    /// A kind of tokenizer other than byte-level BPE and SentencePiece BPE, or keys that do not fit together.
+    pub(super) fn new(path: &Path, metadata: &'m Metadata) -> Result<Fields<'m>> {
+        let name = metadata.text(MODEL).unwrap_or("none");
+        let model = [Model::Gpt2, Model::Llama].into_iter().find(|model| model.name() == name).ok_or_else(|| {
+            let problem = format!("`{MODEL}` is `{name}`, and tersor rebuilds `gpt2` and `llama`");
+            Error::Tokenizer { path: path.to_owned(), problem }
+        })?;
+        let wrong = |key: &str, wanted: &str| {
+            let found = metadata.get(key).map_or("nothing".to_owned(), |value| value.to_string());
+            Error::malformed(path, format!("key `{key}`"), found, wanted)
+        };
+        let strings = |key: &str| metadata.strings(key).ok_or_else(|| wrong(key, "an array of strings"));
+        let tokens = strings(TOKENS)?;
+        let types = match metadata.get(TYPES) {
+            None => vec![TokenType::Normal; tokens.len()],
+            Some(Value::Array(Array::I32(numbers))) => numbers.iter().map(|n| TokenType::from_number(*n)).collect(),
+            Some(_) => return Err(wrong(TYPES, "an array of i32")),
+        };
+        let (scores, merges): (&[f32], &[String]) = match (model, metadata.get(SCORES)) {
+            (Model::Gpt2, _) => (&[], strings(MERGES)?),
+            (Model::Llama, Some(Value::Array(Array::F32(scores)))) => (scores, &[]),
+            (Model::Llama, _) => return Err(wrong(SCORES, "an array of f32")),
+        };
+        let scored = if model == Model::Llama { scores.len() } else { tokens.len() };
+        if let Some((key, found)) =
+            [(TYPES, types.len()), (SCORES, scored)].into_iter().find(|(_, n)| *n != tokens.len())
+        {
+            let wanted = format!("one per token, {}", tokens.len());
+            return Err(Error::malformed(path, format!("key `{key}`"), format!("{found} values"), wanted));
+        }
+        Ok(Fields {
+            model,
+            pre: metadata.text(PRE).unwrap_or("default"),
+            tokens,
+            types,
+            scores,
+            merges,
+            special: specials(metadata, tokens.len()),
+            add_space_prefix: metadata.flag(ADD_SPACE_PREFIX),
+        })
+    }
+}
+
 /// The tokenizer that the keys of the GGUF at `path` describe.
 ///
 /// # Errors
 /// A kind of tokenizer other than byte-level BPE and SentencePiece BPE, or keys that do not fit together.
 pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
-    let name = metadata.text(MODEL).unwrap_or("none");
-    let model = [Model::Gpt2, Model::Llama].into_iter().find(|model| model.name() == name).ok_or_else(|| {
-        let problem = format!("`{MODEL}` is `{name}`, and tersor rebuilds `gpt2` and `llama`");
-        Error::Tokenizer { path: path.to_owned(), problem }
-    })?;
-    let wrong = |key: &str, wanted: &str| {
-        let found = metadata.get(key).map_or("nothing".to_owned(), |value| value.to_string());
-        Error::malformed(path, format!("key `{key}`"), found, wanted)
-    };
-    let tokens = metadata.strings(TOKENS).ok_or_else(|| wrong(TOKENS, "an array of strings"))?.to_vec();
-    let types = match metadata.get(TYPES) {
-        None => vec![TokenType::Normal; tokens.len()],
-        Some(Value::Array(Array::I32(numbers))) => numbers.iter().map(|n| TokenType::from_number(*n)).collect(),
-        Some(_) => return Err(wrong(TYPES, "an array of i32")),
-    };
-    let scores = match (model, metadata.get(SCORES)) {
-        (Model::Llama, Some(Value::Array(Array::F32(scores)))) => scores.clone(),
-        (Model::Llama, _) => return Err(wrong(SCORES, "an array of f32")),
-        (Model::Gpt2, _) => Vec::new(),
-    };
-    let merges = match (model, metadata.strings(MERGES)) {
-        (Model::Gpt2, Some(merges)) => merges.to_vec(),
-        (Model::Gpt2, None) => return Err(wrong(MERGES, "an array of strings")),
-        (Model::Llama, _) => Vec::new(),
-    };
-    let lengths = [(TYPES, types.len()), (SCORES, if model == Model::Llama { scores.len() } else { tokens.len() })];
-    if let Some((key, found)) = lengths.into_iter().find(|(_, len)| *len != tokens.len()) {
-        let wanted = format!("one per token, {}", tokens.len());
-        return Err(Error::malformed(path, format!("key `{key}`"), format!("{found} values"), wanted));
-    }
-    let pre = metadata.text(PRE).unwrap_or("default");
-    let canonical = pre::find(pre).map_or(pre, |row| row.name);
-    let unsaid = (model == Model::Gpt2).then_some(BOS_BY_DEFAULT.contains(&canonical));
+    let fields = Fields::new(path, metadata)?;
+    let canonical = pre::find(fields.pre).map_or(fields.pre, |row| row.name);
+    let unsaid = (fields.model == Model::Gpt2).then_some(BOS_BY_DEFAULT.contains(&canonical));
     Ok(Tokenizer {
-        model,
-        pre: pre.to_owned(),
-        special: specials(metadata, tokens.len()),
-        tokens,
-        types,
-        scores,
-        merges,
+        model: fields.model,
+        pre: fields.pre.to_owned(),
+        tokens: fields.tokens.to_vec(),
+        types: fields.types,
+        scores: fields.scores.to_vec(),
+        merges: fields.merges.to_vec(),
+        special: fields.special,
         add_bos: metadata.flag(ADD_BOS).or(unsaid),
         add_eos: metadata.flag(ADD_EOS),
-        add_space_prefix: metadata.flag(ADD_SPACE_PREFIX),
+        add_space_prefix: fields.add_space_prefix,
         remove_extra_whitespaces: metadata.flag(REMOVE_EXTRA_WHITESPACES),
         templates: templates(metadata),
         files: vec![path.to_owned()],

@@ -15,6 +15,7 @@ mod pre;
 mod pre_table;
 mod probes;
 mod protobuf;
+mod rebuilt;
 mod special;
 mod spm;
 mod spm_json;
@@ -24,15 +25,14 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{Encoder, rebuild, reference};
+pub use encode::{Encoder, can_rebuild, rebuild, reference};
 pub use folder::{Options, from_folder};
 pub use metadata::from_metadata;
 pub use probes::{Difference, PROBES, first_difference};
+pub use special::Specials;
 pub use template::Template;
 
 use std::path::PathBuf;
-
-use special::Specials;
 
 /// The algorithm, `tokenizer.ggml.model`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The file is the protocol buffer `ModelProto` of
 //! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -185,8 +185,8 @@ impl Spm {
     }
 
     /// Ids by text.
-    fn index(&self, path: &Path) -> Result<HashMap<String, u32>> {
-        let mut ids = HashMap::with_capacity(self.tokens.len());
+    fn index(&self, path: &Path) -> Result<AHashMap<String, u32>> {
+        let mut ids = AHashMap::with_capacity(self.tokens.len());
         for (id, text) in self.tokens.iter().enumerate() {
             if let Some(other) = ids.insert(text.clone(), id as u32) {
                 let problem = format!("token `{text}` has two ids, {other} and {id}");

@@ -1,6 +1,6 @@
 //! SentencePiece BPE out of a tokenizer.json of the Llama 2 kind: BPE with byte fallback over text whose spaces are `▁`.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -52,7 +52,7 @@ pub(super) fn byte(text: &str) -> Option<u8> {
 /// A score per id. Merges go by rank and SentencePiece by the score of the result, so earlier results score higher.
 fn scores(path: &Path, file: &File<'_>, vocabulary: &Vocabulary<'_>, rows: u64) -> Result<Vec<f32>> {
     let problem = |problem: String| Error::Tokenizer { path: path.to_owned(), problem };
-    let mut first_rank: HashMap<u32, usize> = HashMap::new();
+    let mut first_rank: AHashMap<u32, usize> = AHashMap::new();
     let (mut ascending, mut last) = (true, 0);
     for (rank, merge) in file.model.merges.iter().enumerate() {
         let (left, right) = merge.parts().ok_or_else(|| problem(format!("merge {rank} is not two tokens")))?;

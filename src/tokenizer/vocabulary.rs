@@ -1,7 +1,7 @@
 //! Ids to tokens, out of a tokenizer.json: the checks that both kinds of model share.
 
+use ahash::AHashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
 
 use super::json::File;
@@ -18,7 +18,7 @@ pub(super) struct Vocabulary<'a> {
     /// By id; `None` where no token has it.
     slots: Vec<Option<(&'a str, TokenType)>>,
     /// By text.
-    ids: HashMap<&'a str, u32>,
+    ids: AHashMap<&'a str, u32>,
 }
 
 impl<'a> Vocabulary<'a> {
@@ -30,7 +30,7 @@ impl<'a> Vocabulary<'a> {
         let highest = file.model.vocab.0.iter().map(|(_, id)| *id).chain(file.added_tokens.iter().map(|t| t.id)).max();
         // A file of n tokens may have ids far beyond n; no more room than the embedding has rows is ever taken.
         let len = u64::from(highest.unwrap_or(0)).saturating_add(1).min(rows) as usize;
-        let mut all = Vocabulary { slots: vec![None; len], ids: HashMap::with_capacity(file.model.vocab.0.len()) };
+        let mut all = Vocabulary { slots: vec![None; len], ids: AHashMap::with_capacity(file.model.vocab.0.len()) };
         for (text, id) in &file.model.vocab.0 {
             all.insert(path, text, *id, TokenType::Normal, rows)?;
         }

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 /// The outcome of a full comparison.
 #[derive(Debug, serde::Serialize)]
 pub struct Comparison {
+    /// See [`crate::SCHEMA`].
+    pub schema: u32,
     /// What was compared.
     pub output: PathBuf,
     /// With what.
@@ -61,13 +63,8 @@ pub fn tokenizer(metadata: &Metadata, name: &Path, folder: &Path) -> Result<usiz
 /// Only for files that cannot be read; what differs is in the [`Comparison`].
 pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>, limits: Limits) -> Result<Comparison> {
     let base_source = Source::open(base)?;
-    let mut differences = Vec::new();
-    if is_gguf(output)
-        && let Err(problem) = structure::check(output)
-    {
-        differences.push(format!("structure: {problem}"));
-    }
     let mut comparison = Comparison {
+        schema: crate::SCHEMA,
         output: output.to_owned(),
         base: base.to_owned(),
         exact: 0,
@@ -75,7 +72,7 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
         unread: 0,
         worst: None,
         probes: 0,
-        differences,
+        differences: Vec::new(),
     };
     // A file that cannot be opened at all is a difference too: that is what this command is asked to find.
     let written = match Source::open(output) {
@@ -86,6 +83,10 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
         }
         Err(e) => return Err(e),
     };
+    if matches!(written.origin, Origin::Gguf { .. }) {
+        let problems = written.data_files().filter_map(|file| Some((file, structure::check(file).err()?)));
+        comparison.differences.extend(problems.map(|(file, what)| format!("`{}`: {what}", file.display())));
+    }
     let container = match written.origin {
         Origin::Gguf { .. } => Container::Gguf,
         _ => Container::Safetensors,
@@ -122,10 +123,4 @@ fn readable(
         }
         other => other,
     }
-}
-
-fn is_gguf(path: &Path) -> bool {
-    use std::io::Read;
-    let mut magic = [0; 4];
-    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && magic == crate::gguf::MAGIC
 }

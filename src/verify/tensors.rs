@@ -18,6 +18,9 @@ enum Outcome {
     Differs(String),
 }
 
+/// The tensor's position in the plan, what it turned out to be, and the name and hash of the base's tensor.
+type Row = (usize, Outcome, Option<(String, blake3::Hash)>);
+
 /// Compare all; gives the hash of the base.
 pub(super) fn compare(
     job: &Job,
@@ -42,7 +45,7 @@ pub(super) fn compare(
     };
     let rederive = Rederive::new(job, base, limits.level)?;
     let next = AtomicUsize::new(0);
-    let worker = || -> Result<Vec<(usize, Outcome, Option<(String, blake3::Hash)>)>> {
+    let worker = || -> Result<Vec<Row>> {
         let mut done = Vec::new();
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
@@ -176,7 +179,7 @@ fn fits(t: &TensorPlan, wanted: &[f32], found: &[f32], start: u64) -> Result<Fit
         let bound = worst.map_or(f32::INFINITY, |w| w(x));
         for (i, (x, y)) in x.iter().zip(y).enumerate() {
             let error = f64::from(y - x);
-            if x.is_finite() && !(error.abs() <= f64::from(bound)) {
+            if x.is_finite() && (error.is_nan() || error.abs() > f64::from(bound)) {
                 let at = place(t, start + (n * block + i) as u64);
                 return Err(format!("{y} for {x}{at}, {} allows an error of {bound:e}", t.format.name));
             }

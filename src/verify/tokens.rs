@@ -19,8 +19,12 @@ const SPECIAL_TYPES: [i32; 2] = [3, 4];
 const MAX_SPECIAL: usize = 256;
 
 impl Sides {
-    /// `None` when the folder has no tokenizer.json, so that there is nothing to compare with.
+    /// `None` when the folder has no tokenizer.json to compare with, or the output names a pre-tokenizer (`--pre`) whose
+    /// structure is not known here.
     pub(super) fn from_folder(output: &Path, metadata: &Metadata, folder: &Path) -> Result<Option<Sides>> {
+        if !tokenizer::can_rebuild(metadata) {
+            return Ok(None);
+        }
         let (rebuilt, reference) = std::thread::scope(|scope| {
             let reference = scope.spawn(|| tokenizer::reference(folder));
             let rebuilt = tokenizer::rebuild(output, metadata);
@@ -30,9 +34,9 @@ impl Sides {
         Ok(Some(Sides { output: rebuilt?, base, special: special_probes(metadata) }))
     }
 
-    /// `None` when the base names no tokenizer model.
+    /// `None` when the base's tokenizer is none that can be rebuilt.
     pub(super) fn from_gguf(output: &Path, found: &Metadata, base: &Path, wanted: &Metadata) -> Result<Option<Sides>> {
-        if wanted.text("tokenizer.ggml.pre").is_none() && wanted.text("tokenizer.ggml.model") != Some("llama") {
+        if !tokenizer::can_rebuild(wanted) || !tokenizer::can_rebuild(found) {
             return Ok(None);
         }
         let (output, base) = (tokenizer::rebuild(output, found)?, tokenizer::rebuild(base, wanted)?);

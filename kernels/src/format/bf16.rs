@@ -1,7 +1,8 @@
 //! bf16: the upper half of an IEEE single.
 
-use super::lanes;
+use super::float::{self, STAGE};
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 
 pub(super) struct Bf16;
 
@@ -19,32 +20,25 @@ impl Coding for Bf16 {
     const ABOUT: &'static str = "The upper 16 bits of an IEEE single, little-endian, round half to even.";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        if non_finite == NonFinite::Refuse && !lanes::all_finite(src) {
-            return Err(lanes::non_finite(src, 0));
-        }
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        float::check_finite(l, src, keep)?;
         let mut fit = Fit::default();
-        let mut back = [0f32; 256];
-        for (n, (x, out)) in src.chunks(256).zip(dst.chunks_mut(512)).enumerate() {
+        let mut back = [0f32; STAGE];
+        for (n, (x, out)) in src.chunks(STAGE).zip(dst.chunks_mut(2 * STAGE)).enumerate() {
             let back = &mut back[..x.len()];
-            let mut overflow = 0u32;
-            for (i, o) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                let half = round(x[i]);
+            for ((x, o), y) in x.iter().zip(out.as_chunks_mut::<2>().0).zip(&mut *back) {
+                let half = round(*x);
                 *o = half.to_le_bytes();
-                back[i] = f32::from_bits(u32::from(half) << 16);
-                overflow |= u32::from(back[i].is_infinite() && x[i].is_finite());
+                *y = f32::from_bits(u32::from(half) << 16);
             }
-            if overflow != 0 {
-                let i = (0..x.len()).find(|&i| back[i].is_infinite() && x[i].is_finite()).unwrap_or(0);
-                return Err(BadValue::Overflow { index: n * 256 + i, value: x[i] });
-            }
-            fit += lanes::measure_slice(x, back);
+            float::check_overflow(l, x, back, n * STAGE)?;
+            fit += float::measure(l, x, back);
         }
         Ok(fit)
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
         for (bytes, y) in src.as_chunks::<2>().0.iter().zip(dst) {
             *y = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
         }

@@ -1,11 +1,9 @@
 //! f16: IEEE half precision.
 
-use super::lanes;
+use super::float::{self, STAGE};
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 use half::{f16, slice::HalfFloatSliceExt};
-
-/// Values converted at a time, so that the staging array stays in the first-level cache.
-const STAGE: usize = 256;
 
 pub(super) struct F16;
 
@@ -16,10 +14,8 @@ impl Coding for F16 {
         A finite value that would round to infinity (65520 and above) is an error.";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        if non_finite == NonFinite::Refuse && !lanes::all_finite(src) {
-            return Err(lanes::non_finite(src, 0));
-        }
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        float::check_finite(l, src, keep)?;
         let mut halves = [f16::ZERO; STAGE];
         let mut back = [0f32; STAGE];
         let mut fit = Fit::default();
@@ -27,12 +23,8 @@ impl Coding for F16 {
             let (halves, back) = (&mut halves[..x.len()], &mut back[..x.len()]);
             halves.convert_from_f32_slice(x);
             halves.convert_to_f32_slice(back);
-            for i in 0..x.len() {
-                if back[i].is_infinite() && x[i].is_finite() {
-                    return Err(BadValue::Overflow { index: n * STAGE + i, value: x[i] });
-                }
-            }
-            fit += lanes::measure_slice(x, back);
+            float::check_overflow(l, x, back, n * STAGE)?;
+            fit += float::measure(l, x, back);
             for (h, o) in halves.iter().zip(out.as_chunks_mut::<2>().0) {
                 *o = h.to_le_bytes();
             }
@@ -41,7 +33,7 @@ impl Coding for F16 {
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
         let mut halves = [f16::ZERO; STAGE];
         for (bytes, y) in src.chunks(2 * STAGE).zip(dst.chunks_mut(STAGE)) {
             let halves = &mut halves[..y.len()];

@@ -1,7 +1,8 @@
 //! f32: IEEE single precision.
 
-use super::lanes;
+use super::float;
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 
 pub(super) struct F32;
 
@@ -11,18 +12,20 @@ impl Coding for F32 {
     const ABOUT: &'static str = "IEEE single precision, little-endian. Nothing is lost.";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        if non_finite == NonFinite::Refuse && !lanes::all_finite(src) {
-            return Err(lanes::non_finite(src, 0));
-        }
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        float::check_finite(l, src, keep)?;
         for (x, out) in src.iter().zip(dst.as_chunks_mut::<4>().0) {
             *out = x.to_le_bytes();
         }
-        Ok(Fit { error: 0.0, energy: lanes::energy(src) })
+        let mut fit = Fit::default();
+        for x in src.chunks(float::STAGE) {
+            fit += float::measure(l, x, x);
+        }
+        Ok(fit)
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
         for (bytes, y) in src.as_chunks::<4>().0.iter().zip(dst) {
             *y = f32::from_le_bytes(*bytes);
         }

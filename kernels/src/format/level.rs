@@ -1,33 +1,25 @@
 //! One copy of each coder per instruction set, picked by [`Level`].
-//!
-//! The bodies are plain Rust, so the compiler vectorises them for each set; none is compiled with `fma`, and Rust
-//! never contracts or reorders float operations, so all copies give the same bits.
 
 use super::{BadValue, Coding, Fit, NonFinite};
-use crate::simd::{Isa, Level};
+use crate::simd::{Isa, Level, Scalar};
 
-pub(super) fn encode<F: Coding>(
-    level: Level,
-    src: &[f32],
-    non_finite: NonFinite,
-    dst: &mut [u8],
-) -> Result<Fit, BadValue> {
-    debug_assert_eq!(src.len() / F::BLOCK * F::BYTES, dst.len());
+pub(super) fn encode<F: Coding>(level: Level, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+    assert_eq!(src.len() / F::BLOCK * F::BYTES, dst.len());
     match level.0 {
-        Isa::Scalar => F::encode(src, non_finite, dst),
+        Isa::Scalar => F::encode(Scalar, src, keep, dst),
         // SAFETY: a `Level` with this set exists only after the CPU was seen to have it.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::encode_avx2::<F>(src, non_finite, dst) },
+        Isa::Avx2 => unsafe { x86::encode_avx2::<F>(src, keep, dst) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::encode_avx512::<F>(src, non_finite, dst) },
+        Isa::Avx512 => unsafe { x86::encode_avx512::<F>(src, keep, dst) },
     }
 }
 
 pub(super) fn decode<F: Coding>(level: Level, src: &[u8], dst: &mut [f32]) {
-    debug_assert_eq!(src.len() / F::BYTES * F::BLOCK, dst.len());
+    assert_eq!(src.len() / F::BYTES * F::BLOCK, dst.len());
     match level.0 {
-        Isa::Scalar => F::decode(src, dst),
+        Isa::Scalar => F::decode(Scalar, src, dst),
         // SAFETY: a `Level` with this set exists only after the CPU was seen to have it.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { x86::decode_avx2::<F>(src, dst) },
@@ -40,24 +32,29 @@ pub(super) fn decode<F: Coding>(level: Level, src: &[u8], dst: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{BadValue, Coding, Fit, NonFinite};
+    use crate::simd::{Avx2, Avx512};
 
     #[target_feature(enable = "avx2,f16c")]
-    pub(super) fn encode_avx2<F: Coding>(src: &[f32], n: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        F::encode(src, n, dst)
+    pub(super) fn encode_avx2<F: Coding>(src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        // SAFETY: this function is compiled for, and only called on, such a CPU.
+        F::encode(unsafe { Avx2::assume() }, src, keep, dst)
     }
 
     #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn encode_avx512<F: Coding>(src: &[f32], n: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        F::encode(src, n, dst)
+    pub(super) fn encode_avx512<F: Coding>(src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        // SAFETY: as above.
+        F::encode(unsafe { Avx512::assume() }, src, keep, dst)
     }
 
     #[target_feature(enable = "avx2,f16c")]
     pub(super) fn decode_avx2<F: Coding>(src: &[u8], dst: &mut [f32]) {
-        F::decode(src, dst);
+        // SAFETY: as above.
+        F::decode(unsafe { Avx2::assume() }, src, dst);
     }
 
     #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn decode_avx512<F: Coding>(src: &[u8], dst: &mut [f32]) {
-        F::decode(src, dst);
+        // SAFETY: as above.
+        F::decode(unsafe { Avx512::assume() }, src, dst);
     }
 }

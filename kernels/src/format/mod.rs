@@ -4,11 +4,12 @@
 //! Each format with a codec is one file: layout, rounding, encode, decode.
 
 mod bf16;
+mod block32;
 mod f16;
 mod f32;
 mod f64;
 mod f8;
-mod lanes;
+mod float;
 mod level;
 mod q4_0;
 mod q4_1;
@@ -18,6 +19,7 @@ mod q8_0;
 mod table;
 
 use crate::Level;
+use crate::simd::Lanes;
 
 pub use table::FORMATS;
 
@@ -182,10 +184,10 @@ trait Coding {
     const ABOUT: &'static str;
 
     /// Encode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue>;
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue>;
 
     /// Decode whole blocks.
-    fn decode(src: &[u8], dst: &mut [f32]);
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]);
 
     /// See [`Codec::worst`].
     fn worst(block: &[f32]) -> f32;

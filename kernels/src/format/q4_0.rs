@@ -1,7 +1,10 @@
 //! q4_0: 4-bit codes with one signed scale per 32 values.
 
-use super::lanes::{self, BLOCK, Block32};
+use super::block32::{
+    self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, pack_nibbles, signed_max, sixteen, unpack_nibbles,
+};
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 
 pub(super) struct Q4_0;
 
@@ -9,26 +12,28 @@ impl Block32 for Q4_0 {
     const BYTES: usize = 18;
 
     #[inline(always)]
-    fn encode_block(x: &[f32; BLOCK], index: usize, out: &mut [u8]) -> Result<(), BadValue> {
-        let d = lanes::signed_max(x) / -8.0;
-        let inverse = lanes::inverse(d);
-        out[..2].copy_from_slice(&lanes::half_bits(d, index)?);
-        let mut q = [0u8; BLOCK];
-        for (v, code) in x.iter().zip(&mut q) {
-            *code = ((v * inverse + 8.5) as i32).min(15) as u8;
-        }
-        lanes::pack_nibbles(&q, &mut out[2..18]);
+    fn encode_block<L: Lanes>(
+        l: L,
+        x: &[f32; BLOCK],
+        pair: Pair<L>,
+        index: usize,
+        out: &mut [u8],
+    ) -> Result<(), BadValue> {
+        let d = signed_max(l, x, pair) / -8.0;
+        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
+        let (inverse, offset, last) = (l.splat(inverse(d)), l.splat(8.5), l.splat(15.0));
+        let low = l.to_bytes(l.min(l.add(l.mul(pair.0, inverse), offset), last));
+        let high = l.to_bytes(l.min(l.add(l.mul(pair.1, inverse), offset), last));
+        pack_nibbles(&low, &high, &mut out[2..18]);
         Ok(())
     }
 
     #[inline(always)]
-    fn decode_block(bytes: &[u8], y: &mut [f32; BLOCK]) {
-        let d = lanes::half_at(bytes, 0);
-        let mut q = [0u8; BLOCK];
-        lanes::unpack_nibbles(&bytes[2..18], &mut q);
-        for (code, v) in q.iter().zip(y) {
-            *v = d * (i32::from(*code) - 8) as f32;
-        }
+    fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
+        let d = l.splat(half_at(l, bytes, 0));
+        let codes = unpack_nibbles(sixteen(bytes, 2));
+        let zero = l.splat(8.0);
+        Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
     }
 }
 
@@ -40,18 +45,17 @@ impl Coding for Q4_0 {
         q = min(15, trunc(x * (1 / d) + 8.5)).";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        lanes::encode_blocks::<Self>(src, non_finite, dst)
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        block32::encode_blocks::<Self, L>(l, src, keep, dst)
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
-        lanes::decode_blocks::<Self>(src, dst);
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {
         // The code 16 does not exist: the far end of the other sign loses a whole step.
-        let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
-        lanes::worst_of(top / 8.0, 1.0, 8.0)
+        block32::worst_of(block32::top(x) / 8.0, 1.0, 8.0)
     }
 }

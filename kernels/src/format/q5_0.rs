@@ -1,7 +1,11 @@
 //! q5_0: 5-bit codes with one signed scale per 32 values.
 
-use super::lanes::{self, BLOCK, Block32};
+use super::block32::{
+    self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen,
+    unpack_fifth_bits, unpack_nibbles,
+};
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 
 pub(super) struct Q5_0;
 
@@ -9,28 +13,30 @@ impl Block32 for Q5_0 {
     const BYTES: usize = 22;
 
     #[inline(always)]
-    fn encode_block(x: &[f32; BLOCK], index: usize, out: &mut [u8]) -> Result<(), BadValue> {
-        let d = lanes::signed_max(x) / -16.0;
-        let inverse = lanes::inverse(d);
-        out[..2].copy_from_slice(&lanes::half_bits(d, index)?);
-        let mut q = [0u8; BLOCK];
-        for (v, code) in x.iter().zip(&mut q) {
-            *code = ((v * inverse + 16.5) as i32).min(31) as u8;
-        }
-        lanes::pack_fifth_bits(&q, &mut out[2..6]);
-        lanes::pack_nibbles(&q, &mut out[6..22]);
+    fn encode_block<L: Lanes>(
+        l: L,
+        x: &[f32; BLOCK],
+        pair: Pair<L>,
+        index: usize,
+        out: &mut [u8],
+    ) -> Result<(), BadValue> {
+        let d = signed_max(l, x, pair) / -16.0;
+        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
+        let (inverse, offset, last) = (l.splat(inverse(d)), l.splat(16.5), l.splat(31.0));
+        let low = l.to_bytes(l.min(l.add(l.mul(pair.0, inverse), offset), last));
+        let high = l.to_bytes(l.min(l.add(l.mul(pair.1, inverse), offset), last));
+        out[2..6].copy_from_slice(&pack_fifth_bits(&low, &high));
+        pack_nibbles(&low, &high, &mut out[6..22]);
         Ok(())
     }
 
     #[inline(always)]
-    fn decode_block(bytes: &[u8], y: &mut [f32; BLOCK]) {
-        let d = lanes::half_at(bytes, 0);
-        let mut q = [0u8; BLOCK];
-        lanes::unpack_nibbles(&bytes[6..22], &mut q);
-        lanes::unpack_fifth_bits(&bytes[2..6], &mut q);
-        for (code, v) in q.iter().zip(y) {
-            *v = d * (i32::from(*code) - 16) as f32;
-        }
+    fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
+        let d = l.splat(half_at(l, bytes, 0));
+        let mut codes = unpack_nibbles(sixteen(bytes, 6));
+        unpack_fifth_bits(&bytes[2..6], &mut codes);
+        let zero = l.splat(16.0);
+        Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
     }
 }
 
@@ -42,18 +48,17 @@ impl Coding for Q5_0 {
         q = min(31, trunc(x * (1 / d) + 16.5)).";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        lanes::encode_blocks::<Self>(src, non_finite, dst)
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        block32::encode_blocks::<Self, L>(l, src, keep, dst)
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
-        lanes::decode_blocks::<Self>(src, dst);
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {
         // As in q4_0, the far end of the other sign loses a whole step.
-        let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
-        lanes::worst_of(top / 16.0, 1.0, 16.0)
+        block32::worst_of(block32::top(x) / 16.0, 1.0, 16.0)
     }
 }

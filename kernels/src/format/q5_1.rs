@@ -1,7 +1,11 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
-use super::lanes::{self, BLOCK, Block32};
+use super::block32::{
+    self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, pack_fifth_bits, pack_nibbles, sixteen,
+    unpack_fifth_bits, unpack_nibbles,
+};
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 
 pub(super) struct Q5_1;
 
@@ -9,30 +13,32 @@ impl Block32 for Q5_1 {
     const BYTES: usize = 24;
 
     #[inline(always)]
-    fn encode_block(x: &[f32; BLOCK], index: usize, out: &mut [u8]) -> Result<(), BadValue> {
-        let (min, max) = lanes::min_max(x);
+    fn encode_block<L: Lanes>(
+        l: L,
+        _: &[f32; BLOCK],
+        pair: Pair<L>,
+        index: usize,
+        out: &mut [u8],
+    ) -> Result<(), BadValue> {
+        let (min, max) = pair.min_max(l);
         let d = (max - min) / 31.0;
-        let inverse = lanes::inverse(d);
-        out[..2].copy_from_slice(&lanes::half_bits(d, index)?);
-        out[2..4].copy_from_slice(&lanes::half_bits(min, index)?);
-        let mut q = [0u8; BLOCK];
-        for (v, code) in x.iter().zip(&mut q) {
-            *code = (((v - min) * inverse + 0.5) as i32).min(31) as u8;
-        }
-        lanes::pack_fifth_bits(&q, &mut out[4..8]);
-        lanes::pack_nibbles(&q, &mut out[8..24]);
+        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
+        out[2..4].copy_from_slice(&half_bytes(l, min, index)?);
+        let (inverse, min) = (l.splat(inverse(d)), l.splat(min));
+        let (half, last) = (l.splat(0.5), l.splat(31.0));
+        let low = l.to_bytes(l.min(l.add(l.mul(l.sub(pair.0, min), inverse), half), last));
+        let high = l.to_bytes(l.min(l.add(l.mul(l.sub(pair.1, min), inverse), half), last));
+        out[4..8].copy_from_slice(&pack_fifth_bits(&low, &high));
+        pack_nibbles(&low, &high, &mut out[8..24]);
         Ok(())
     }
 
     #[inline(always)]
-    fn decode_block(bytes: &[u8], y: &mut [f32; BLOCK]) {
-        let (d, min) = (lanes::half_at(bytes, 0), lanes::half_at(bytes, 2));
-        let mut q = [0u8; BLOCK];
-        lanes::unpack_nibbles(&bytes[8..24], &mut q);
-        lanes::unpack_fifth_bits(&bytes[4..8], &mut q);
-        for (code, v) in q.iter().zip(y) {
-            *v = d * f32::from(*code) + min;
-        }
+    fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
+        let (d, min) = (l.splat(half_at(l, bytes, 0)), l.splat(half_at(l, bytes, 2)));
+        let mut codes = unpack_nibbles(sixteen(bytes, 8));
+        unpack_fifth_bits(&bytes[4..8], &mut codes);
+        Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
     }
 }
 
@@ -43,16 +49,16 @@ impl Coding for Q5_1 {
         m = min(x), d = (max(x) - m) / 31, q = min(31, trunc((x - m) * (1 / d) + 0.5)).";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        lanes::encode_blocks::<Self>(src, non_finite, dst)
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        block32::encode_blocks::<Self, L>(l, src, keep, dst)
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
-        lanes::decode_blocks::<Self>(src, dst);
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {
-        lanes::worst_affine(x, 31.0)
+        block32::worst_affine(x, 31.0)
     }
 }

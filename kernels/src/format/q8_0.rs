@@ -1,7 +1,8 @@
 //! q8_0: 8-bit codes with one scale per 32 values.
 
-use super::lanes::{self, BLOCK, Block32};
+use super::block32::{self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, sixteen};
 use super::{BadValue, Coding, Fit, NonFinite};
+use crate::simd::Lanes;
 
 pub(super) struct Q8_0;
 
@@ -9,24 +10,30 @@ impl Block32 for Q8_0 {
     const BYTES: usize = 34;
 
     #[inline(always)]
-    fn encode_block(x: &[f32; BLOCK], index: usize, out: &mut [u8]) -> Result<(), BadValue> {
-        let d = lanes::max_abs(x) / 127.0;
-        let inverse = lanes::inverse(d);
-        out[..2].copy_from_slice(&lanes::half_bits(d, index)?);
-        for (v, q) in x.iter().zip(&mut out[2..34]) {
-            // Half away from zero: the largest float below one half does not push 0.49999997 over the edge.
-            let scaled = v * inverse;
-            *q = (scaled + 0.499_999_97f32.copysign(scaled)) as i32 as u8;
+    fn encode_block<L: Lanes>(
+        l: L,
+        _: &[f32; BLOCK],
+        pair: Pair<L>,
+        index: usize,
+        out: &mut [u8],
+    ) -> Result<(), BadValue> {
+        let d = pair.max_abs(l) / 127.0;
+        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
+        let inverse = l.splat(inverse(d));
+        // Half away from zero: the largest float below one half does not push 0.49999997 over the edge.
+        let half = l.splat(0.499_999_97);
+        for (x, at) in [(pair.0, 2), (pair.1, 18)] {
+            let scaled = l.mul(x, inverse);
+            let codes = l.to_bytes(l.add(scaled, l.copysign(half, scaled)));
+            out[at..at + 16].copy_from_slice(&codes);
         }
         Ok(())
     }
 
     #[inline(always)]
-    fn decode_block(bytes: &[u8], y: &mut [f32; BLOCK]) {
-        let d = lanes::half_at(bytes, 0);
-        for (q, v) in bytes[2..34].iter().zip(y) {
-            *v = d * f32::from(*q as i8);
-        }
+    fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
+        let d = l.splat(half_at(l, bytes, 0));
+        Pair(l.mul(d, l.widen_i8(sixteen(bytes, 2))), l.mul(d, l.widen_i8(sixteen(bytes, 18))))
     }
 }
 
@@ -37,17 +44,16 @@ impl Coding for Q8_0 {
         d = max|x| / 127, q = round(x * (1 / d)), half away from zero.";
 
     #[inline(always)]
-    fn encode(src: &[f32], non_finite: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        lanes::encode_blocks::<Self>(src, non_finite, dst)
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        block32::encode_blocks::<Self, L>(l, src, keep, dst)
     }
 
     #[inline(always)]
-    fn decode(src: &[u8], dst: &mut [f32]) {
-        lanes::decode_blocks::<Self>(src, dst);
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {
-        let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
-        lanes::worst_of(top / 127.0, 0.5, 127.0)
+        block32::worst_of(block32::top(x) / 127.0, 0.5, 127.0)
     }
 }

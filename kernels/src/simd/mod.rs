@@ -1,6 +1,17 @@
 //! Instruction-set levels, chosen at run time.
 
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use lanes::{Lanes, Scalar};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
 use std::sync::OnceLock;
+
+/// The environment variable that picks a level, for tests and comparisons.
+pub const LEVEL_VARIABLE: &str = "TERSOR_LEVEL";
 
 /// The instruction set that a kernel body is compiled for.
 ///
@@ -42,15 +53,17 @@ impl Level {
         levels
     }
 
-    /// The strongest level of this CPU, or the one that the environment variable `TERSOR_LEVEL` names
-    /// (`scalar`, `avx2`, `avx512`) if the CPU has it.
+    /// The level with this name (`scalar`, `avx2`, `avx512`), if this CPU has it.
+    pub fn named(name: &str) -> Option<Level> {
+        Level::available().into_iter().find(|l| l.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The strongest level of this CPU, or the one that the environment variable `TERSOR_LEVEL` names if the CPU has it.
     pub fn best() -> Level {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let levels = Level::available();
-            let wanted = std::env::var("TERSOR_LEVEL").unwrap_or_default();
-            let named = levels.iter().find(|l| l.name().eq_ignore_ascii_case(&wanted));
-            *named.unwrap_or(&levels[levels.len() - 1])
+            let wanted = std::env::var(LEVEL_VARIABLE).ok().and_then(|name| Level::named(&name));
+            wanted.or_else(|| Level::available().pop()).unwrap_or(Level::SCALAR)
         })
     }
 

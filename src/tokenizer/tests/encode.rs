@@ -106,3 +106,25 @@ fn any_text_is_spelled_completely() {
         assert_eq!(bytes, text.len());
     }
 }
+
+/// Loaders do not compose text, so a probe that is not composed would tell apart what is the same.
+#[test]
+fn probes_are_composed() {
+    use tokenizers::{NormalizedString, Normalizer};
+    for probe in PROBES {
+        let mut text = NormalizedString::from(*probe);
+        tokenizers::normalizers::NFC.normalize(&mut text).unwrap();
+        assert_eq!(text.get(), *probe);
+    }
+}
+
+/// Of special tokens that overlap the longer wins, wherever it stands.
+#[test]
+fn longer_special_tokens_win() {
+    let mut file = byte_level(&[]);
+    file["added_tokens"] = json!([added(256, "<a>", true), added(257, ">bcd", true), added(258, "<a", true)]);
+    let keys = read(&file, 259).unwrap().into_metadata();
+    assert_eq!(encoder(&keys).encode("<a>bcd").unwrap(), [258, 257]);
+    assert_eq!(encoder(&keys).encode("<a>bc").unwrap(), [256, 98, 99]);
+    assert_eq!(encoder(&keys).encode("x<a><a").unwrap(), [120, 256, 258]);
+}

@@ -7,10 +7,9 @@ use crate::Error;
 use crate::tokenizer::{Options, from_folder};
 
 /// A tokenizer.json with the structure of these steps.
-fn with_steps(row: &pre_row::Row) -> serde_json::Value {
+fn with_steps(steps: &[Step], ignore_merges: bool) -> serde_json::Value {
     let mut file = byte_level(&[]);
-    let parts: Vec<serde_json::Value> = row
-        .steps
+    let parts: Vec<serde_json::Value> = steps
         .iter()
         .map(|step| match step {
             Step::Split(pattern) => {
@@ -22,23 +21,15 @@ fn with_steps(row: &pre_row::Row) -> serde_json::Value {
         })
         .collect();
     file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": parts});
-    file["model"]["ignore_merges"] = row.ignore_merges.into();
+    file["model"]["ignore_merges"] = ignore_merges.into();
     file
-}
-
-mod pre_row {
-    use super::super::super::pre_table::Step;
-    pub(super) struct Row {
-        pub(super) steps: &'static [Step],
-        pub(super) ignore_merges: bool,
-    }
 }
 
 #[test]
 fn every_structure_has_its_name() {
     for row in PRES {
         for steps in std::iter::once(row.steps).chain(row.also) {
-            let file = with_steps(&pre_row::Row { steps, ignore_merges: row.ignore_merges });
+            let file = with_steps(steps, row.ignore_merges);
             assert_eq!(read(&file, 256).unwrap().pre, row.name);
         }
         let mut file = byte_level(&[]);

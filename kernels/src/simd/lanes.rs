@@ -1,0 +1,169 @@
+//! Sixteen f32 lanes, the same at every instruction set.
+//!
+//! A kernel body is generic over [`Lanes`] and is compiled once per set. Every method is one correctly rounded IEEE
+//! operation per lane, none fuses or reorders, and the folds have a fixed tree: so all sets give the same bits.
+
+/// The instruction set as a value: only dispatch by [`crate::Level`] makes one, so holding one proves that the CPU has
+/// the set.
+pub(crate) trait Lanes: Copy {
+    /// Sixteen values.
+    type F: Copy;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, x: &[f32; 16]) -> Self::F;
+    fn store(self, v: Self::F, out: &mut [f32; 16]);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a > b ? a : b`
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a < b ? a : b`
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    fn abs(self, a: Self::F) -> Self::F;
+    /// The magnitude of `a` with the sign of `b`.
+    fn copysign(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Bit i is set when lane i of `a` equals that of `b`.
+    fn equal(self, a: Self::F, b: Self::F) -> u32;
+    /// True when a lane is NaN or infinite.
+    fn any_non_finite(self, a: Self::F) -> bool;
+    /// The low byte of each lane, truncated toward zero; lanes must lie within +-2^30.
+    fn to_bytes(self, a: Self::F) -> [u8; 16];
+    /// Unsigned bytes as values.
+    fn widen_u8(self, bytes: &[u8; 16]) -> Self::F;
+    /// Signed bytes as values.
+    fn widen_i8(self, bytes: &[u8; 16]) -> Self::F;
+    /// The largest lane, by [`Lanes::max`] of lanes 8, 4, 2 and 1 apart.
+    fn fold_max(self, a: Self::F) -> f32;
+    /// The smallest lane, by [`Lanes::min`] in the same tree.
+    fn fold_min(self, a: Self::F) -> f32;
+    /// The sum of the lanes in the same tree.
+    fn fold_sum(self, a: Self::F) -> f32;
+    /// Half-precision bits of a finite value, round half to even.
+    fn half_bits(self, x: f32) -> u16;
+    /// The value of half-precision bits.
+    fn half_value(self, bits: u16) -> f32;
+}
+
+/// No instruction set beyond what the target guarantees: the definition of every operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar;
+
+macro_rules! each {
+    ($i:ident => $e:expr) => {{
+        let mut out = [0f32; 16];
+        for $i in 0..16 {
+            out[$i] = $e;
+        }
+        out
+    }};
+}
+
+macro_rules! fold {
+    ($v:expr, $a:ident, $b:ident => $e:expr) => {{
+        let mut v = $v;
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                let ($a, $b) = (v[i], v[i + width]);
+                v[i] = $e;
+            }
+        }
+        v[0]
+    }};
+}
+
+impl Lanes for Scalar {
+    type F = [f32; 16];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; 16] {
+        [x; 16]
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> [f32; 16] {
+        *x
+    }
+    #[inline(always)]
+    fn store(self, v: [f32; 16], out: &mut [f32; 16]) {
+        *out = v;
+    }
+    #[inline(always)]
+    fn add(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => a[i] * b[i])
+    }
+    #[inline(always)]
+    fn max(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn min(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn abs(self, a: [f32; 16]) -> [f32; 16] {
+        each!(i => a[i].abs())
+    }
+    #[inline(always)]
+    fn copysign(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => a[i].copysign(b[i]))
+    }
+    #[inline(always)]
+    fn equal(self, a: [f32; 16], b: [f32; 16]) -> u32 {
+        let mut mask = 0;
+        for i in 0..16 {
+            mask |= u32::from(a[i] == b[i]) << i;
+        }
+        mask
+    }
+    #[inline(always)]
+    fn any_non_finite(self, a: [f32; 16]) -> bool {
+        let mut bad = false;
+        for v in a {
+            bad |= v.to_bits() & 0x7f80_0000 == 0x7f80_0000;
+        }
+        bad
+    }
+    #[inline(always)]
+    fn to_bytes(self, a: [f32; 16]) -> [u8; 16] {
+        let mut out = [0; 16];
+        for i in 0..16 {
+            out[i] = a[i] as i32 as u8;
+        }
+        out
+    }
+    #[inline(always)]
+    fn widen_u8(self, bytes: &[u8; 16]) -> [f32; 16] {
+        each!(i => f32::from(bytes[i]))
+    }
+    #[inline(always)]
+    fn widen_i8(self, bytes: &[u8; 16]) -> [f32; 16] {
+        each!(i => f32::from(bytes[i] as i8))
+    }
+    #[inline(always)]
+    fn fold_max(self, a: [f32; 16]) -> f32 {
+        fold!(a, x, y => if x > y { x } else { y })
+    }
+    #[inline(always)]
+    fn fold_min(self, a: [f32; 16]) -> f32 {
+        fold!(a, x, y => if x < y { x } else { y })
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: [f32; 16]) -> f32 {
+        fold!(a, x, y => x + y)
+    }
+    #[inline(always)]
+    fn half_bits(self, x: f32) -> u16 {
+        half::f16::from_f32_const(x).to_bits()
+    }
+    #[inline(always)]
+    fn half_value(self, bits: u16) -> f32 {
+        half::f16::from_bits(bits).to_f32_const()
+    }
+}

@@ -1,0 +1,276 @@
+//! [`Lanes`] for AVX2 and AVX-512.
+//!
+//! The tokens are made by dispatch after detection only; that is the SAFETY of every block here: the instructions exist.
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use super::lanes::Lanes;
+use core::arch::x86_64::*;
+
+/// AVX2 and F16C: two registers of eight lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+/// AVX-512 F, BW, DQ and VL.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+impl Avx2 {
+    /// # Safety
+    /// The CPU has AVX2 and F16C.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Avx2 {
+        Avx2(())
+    }
+}
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU has AVX2, F16C and AVX-512 F, BW, DQ and VL.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Avx512 {
+        Avx512(())
+    }
+}
+
+/// `_mm_*` folds of four lanes: 2 and 1 apart.
+macro_rules! fold4 {
+    ($v:expr, $ps:ident, $ss:ident) => {{
+        let v = $v;
+        let pairs = $ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32($ss(pairs, _mm_shuffle_ps::<1>(pairs, pairs)))
+    }};
+}
+
+/// Folds of eight lanes, then four.
+macro_rules! fold8 {
+    ($v:expr, $ps:ident, $ss:ident) => {{
+        let v = $v;
+        fold4!($ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)), $ps, $ss)
+    }};
+}
+
+const SIGN: i32 = i32::MIN;
+
+#[inline(always)]
+unsafe fn half_bits(x: f32) -> u16 {
+    unsafe { _mm_extract_epi16::<0>(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(x))) as u16 }
+}
+
+#[inline(always)]
+unsafe fn half_value(bits: u16) -> f32 {
+    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))) }
+}
+
+macro_rules! two {
+    ($name:ident, $op:ident) => {
+        #[inline(always)]
+        fn $name(self, a: Self::F, b: Self::F) -> Self::F {
+            unsafe { ($op(a.0, b.0), $op(a.1, b.1)) }
+        }
+    };
+}
+
+impl Lanes for Avx2 {
+    type F = (__m256, __m256);
+
+    two!(add, _mm256_add_ps);
+    two!(sub, _mm256_sub_ps);
+    two!(mul, _mm256_mul_ps);
+    two!(max, _mm256_max_ps);
+    two!(min, _mm256_min_ps);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        unsafe { (_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> Self::F {
+        unsafe { (_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))) }
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F, out: &mut [f32; 16]) {
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr(), v.0);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), v.1);
+        }
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        unsafe {
+            let sign = _mm256_castsi256_ps(_mm256_set1_epi32(SIGN));
+            (_mm256_andnot_ps(sign, a.0), _mm256_andnot_ps(sign, a.1))
+        }
+    }
+    #[inline(always)]
+    fn copysign(self, a: Self::F, b: Self::F) -> Self::F {
+        unsafe {
+            let sign = _mm256_castsi256_ps(_mm256_set1_epi32(SIGN));
+            let low = _mm256_or_ps(_mm256_andnot_ps(sign, a.0), _mm256_and_ps(sign, b.0));
+            (low, _mm256_or_ps(_mm256_andnot_ps(sign, a.1), _mm256_and_ps(sign, b.1)))
+        }
+    }
+    #[inline(always)]
+    fn equal(self, a: Self::F, b: Self::F) -> u32 {
+        unsafe {
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)) as u32;
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a.1, b.1)) as u32;
+            low | high << 8
+        }
+    }
+    #[inline(always)]
+    fn any_non_finite(self, a: Self::F) -> bool {
+        unsafe {
+            let a = self.abs(a);
+            let limit = _mm256_set1_ps(f32::INFINITY);
+            let low = _mm256_cmp_ps::<_CMP_NLT_UQ>(a.0, limit);
+            let high = _mm256_cmp_ps::<_CMP_NLT_UQ>(a.1, limit);
+            _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0
+        }
+    }
+    #[inline(always)]
+    fn to_bytes(self, a: Self::F) -> [u8; 16] {
+        unsafe {
+            let byte = _mm256_set1_epi32(255);
+            let low = _mm256_and_si256(_mm256_cvttps_epi32(a.0), byte);
+            let high = _mm256_and_si256(_mm256_cvttps_epi32(a.1), byte);
+            // Packing works within halves of a register: quarters 0, 2, 1, 3 come out and are put in order.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            let mut out = [0; 16];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            out
+        }
+    }
+    #[inline(always)]
+    fn widen_u8(self, bytes: &[u8; 16]) -> Self::F {
+        unsafe {
+            let b = _mm_loadu_si128(bytes.as_ptr().cast());
+            let low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b));
+            (low, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(b))))
+        }
+    }
+    #[inline(always)]
+    fn widen_i8(self, bytes: &[u8; 16]) -> Self::F {
+        unsafe {
+            let b = _mm_loadu_si128(bytes.as_ptr().cast());
+            let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b));
+            (low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(b))))
+        }
+    }
+    #[inline(always)]
+    fn fold_max(self, a: Self::F) -> f32 {
+        unsafe { fold8!(_mm256_max_ps(a.0, a.1), _mm_max_ps, _mm_max_ss) }
+    }
+    #[inline(always)]
+    fn fold_min(self, a: Self::F) -> f32 {
+        unsafe { fold8!(_mm256_min_ps(a.0, a.1), _mm_min_ps, _mm_min_ss) }
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: Self::F) -> f32 {
+        unsafe { fold8!(_mm256_add_ps(a.0, a.1), _mm_add_ps, _mm_add_ss) }
+    }
+    #[inline(always)]
+    fn half_bits(self, x: f32) -> u16 {
+        unsafe { half_bits(x) }
+    }
+    #[inline(always)]
+    fn half_value(self, bits: u16) -> f32 {
+        unsafe { half_value(bits) }
+    }
+}
+
+macro_rules! one {
+    ($name:ident, $op:ident) => {
+        #[inline(always)]
+        fn $name(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { $op(a, b) }
+        }
+    };
+}
+
+/// Halves of a register.
+macro_rules! halves {
+    ($v:expr, $op:ident) => {{
+        let v = $v;
+        $op(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))
+    }};
+}
+
+impl Lanes for Avx512 {
+    type F = __m512;
+
+    one!(add, _mm512_add_ps);
+    one!(sub, _mm512_sub_ps);
+    one!(mul, _mm512_mul_ps);
+    one!(max, _mm512_max_ps);
+    one!(min, _mm512_min_ps);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> __m512 {
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m512, out: &mut [f32; 16]) {
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        unsafe { _mm512_abs_ps(a) }
+    }
+    #[inline(always)]
+    fn copysign(self, a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            let sign = _mm512_castsi512_ps(_mm512_set1_epi32(SIGN));
+            _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b))
+        }
+    }
+    #[inline(always)]
+    fn equal(self, a: __m512, b: __m512) -> u32 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b).into() }
+    }
+    #[inline(always)]
+    fn any_non_finite(self, a: __m512) -> bool {
+        // Quiet and signalling NaN, and both infinities.
+        unsafe { _mm512_fpclass_ps_mask::<0x99>(a) != 0 }
+    }
+    #[inline(always)]
+    fn to_bytes(self, a: __m512) -> [u8; 16] {
+        unsafe {
+            let mut out = [0; 16];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)));
+            out
+        }
+    }
+    #[inline(always)]
+    fn widen_u8(self, bytes: &[u8; 16]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn widen_i8(self, bytes: &[u8; 16]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn fold_max(self, a: __m512) -> f32 {
+        unsafe { fold8!(halves!(a, _mm256_max_ps), _mm_max_ps, _mm_max_ss) }
+    }
+    #[inline(always)]
+    fn fold_min(self, a: __m512) -> f32 {
+        unsafe { fold8!(halves!(a, _mm256_min_ps), _mm_min_ps, _mm_min_ss) }
+    }
+    #[inline(always)]
+    fn fold_sum(self, a: __m512) -> f32 {
+        unsafe { fold8!(halves!(a, _mm256_add_ps), _mm_add_ps, _mm_add_ss) }
+    }
+    #[inline(always)]
+    fn half_bits(self, x: f32) -> u16 {
+        unsafe { half_bits(x) }
+    }
+    #[inline(always)]
+    fn half_value(self, bits: u16) -> f32 {
+        unsafe { half_value(bits) }
+    }
+}
