@@ -283,7 +283,9 @@ impl Error {
         let hint = match self {
             Error::NotCached { repo, .. } => format!("hf download {repo}"),
             Error::NotAModel { .. } => "give the folder that holds config.json and model.safetensors".into(),
-            Error::MissingKey { .. } => "config.json must be the one that transformers wrote for this model".into(),
+            Error::MissingKey { path, .. } if path.ends_with("config.json") => {
+                "config.json must be the one that transformers wrote for this model".into()
+            }
             Error::UnknownArchitecture { .. } => {
                 "convert it to GGUF with llama.cpp first: tersor requantizes every GGUF family".into()
             }

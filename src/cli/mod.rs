@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
 /// A level that this CPU lacks must not silently become another one.
 fn check_level() -> Result<(), Error> {
     match std::env::var(LEVEL_VARIABLE) {
-        Ok(name) if Level::named(&name).is_none() => {
+        Ok(name) if !name.is_empty() && Level::named(&name).is_none() => {
             let has: Vec<&str> = Level::available().iter().map(|l| l.name()).collect();
             let hint = format!("this CPU has {}", has.join(", "));
             Err(Error::Usage { problem: format!("{LEVEL_VARIABLE} is `{name}`, which this CPU does not have"), hint })

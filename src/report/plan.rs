@@ -217,7 +217,7 @@ fn totals(build: &Build) -> Totals {
         bits_per_weight: plan.bits_per_weight(),
         formats: formats.collect(),
         fallbacks: costs.len(),
-        fallback_bytes: costs.iter().sum(),
+        fallback_bytes: costs.iter().fold(0.0, |sum, cost| sum + cost),
     }
 }
 

@@ -62,6 +62,9 @@ impl Output {
             };
             output.files.push(Part { file: open_partial(&partial)?, partial, path: f.path.clone() });
         }
+        if let Some(folder) = &folder {
+            remove_strays(folder, &output.files)?;
+        }
         for (f, part) in layout.files.iter().zip(&output.files) {
             part.file.set_len(f.len).map_err(Error::io("write", &part.partial))?;
             part.file.write_all_at(&f.head, 0).map_err(Error::io("write", &part.partial))?;
@@ -221,6 +224,18 @@ fn open_partial(path: &Path) -> Result<File> {
     }
     file.set_len(0).map_err(Error::io("write", path))?;
     Ok(file)
+}
+
+/// A killed run may have left files in `folder` that this one does not write, and they would become part of the model.
+/// No other run is at work there: it would hold config.json.
+fn remove_strays(folder: &Path, parts: &[Part]) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if parts.iter().all(|p| p.partial != path) {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn sync_folder(path: &Path) -> Result<()> {

@@ -103,7 +103,11 @@ impl Source {
         }
         let wrong_gguf = path.extension().is_some_and(|e| e == "gguf");
         if wrong_gguf {
-            let found = if magic.is_empty() { "an empty file".into() } else { format!("{magic:02x?}") };
+            let found = if magic.is_empty() {
+                "an empty file".into()
+            } else {
+                format!("{:?}", String::from_utf8_lossy(&magic[..magic.len().min(4)]))
+            };
             return Err(Error::malformed(path, "magic", found, "`GGUF`"));
         }
         Err(Error::NotAModel { path: path.to_owned(), found: format!("a file that starts with {magic:02x?}") })
@@ -211,7 +215,17 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 pub(crate) fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
     serde_json::from_str(&read_text(path)?).map_err(|e| {
         let place = format!("line {}, column {}", e.line(), e.column());
-        let found = if e.is_eof() { "the end of the file".to_owned() } else { e.to_string() };
-        Error::malformed(path, place, found, "a JSON object")
+        Error::malformed(path, place, found_in_json(&e), "a JSON object")
     })
+}
+
+/// What serde_json stumbled over, without the position, which the place says already.
+fn found_in_json(e: &serde_json::Error) -> String {
+    let text = e.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    match e.classify() {
+        serde_json::error::Category::Eof => "the end of the file".to_owned(),
+        serde_json::error::Category::Syntax => format!("no JSON ({text})"),
+        _ => text.to_owned(),
+    }
 }

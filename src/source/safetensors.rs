@@ -1,6 +1,6 @@
 //! The safetensors header: u64 length, a JSON object of name -> dtype, shape and byte range, then the data.
 
-use super::{DataFile, Table};
+use super::{DataFile, Table, found_in_json};
 use crate::error::{Error, Result};
 use crate::tensor::{Shape, TensorInfo};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -55,11 +55,12 @@ pub(super) fn read_header(file: &DataFile) -> Result<Table> {
     let path = &file.path;
     let header = header_bytes(file)?;
     let data_start = 8 + header.len() as u64;
-    let text = std::str::from_utf8(&header)
-        .map_err(|e| Error::malformed(path, format!("header, byte {}", e.valid_up_to()), "no UTF-8", "JSON"))?;
+    let text = std::str::from_utf8(&header).map_err(|e| {
+        Error::malformed(path, format!("header, byte {}", e.valid_up_to()), "bytes that are not UTF-8", "JSON")
+    })?;
     let Entries(entries) = serde_json::from_str(text).map_err(|e| {
         let place = format!("header, line {}, column {}", e.line(), e.column());
-        Error::malformed(path, place, e.to_string(), "name -> dtype, shape, data_offsets")
+        Error::malformed(path, place, found_in_json(&e), "name -> dtype, shape, data_offsets")
     })?;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries {

@@ -1,6 +1,6 @@
 //! A Hugging Face folder: config.json with one safetensors file, or several behind an index.
 
-use super::{DataFile, Origin, Source, Table, read_json_object, read_text, safetensors};
+use super::{DataFile, Origin, Source, Table, found_in_json, read_json_object, read_text, safetensors};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -72,7 +72,7 @@ struct Index {
 fn open_index(folder: &Path, path: &Path) -> Result<Vec<(DataFile, Table)>> {
     let index: Index = serde_json::from_str(&read_text(path)?).map_err(|e| {
         let place = format!("line {}, column {}", e.line(), e.column());
-        Error::malformed(path, place, e.to_string(), "an object with `weight_map`")
+        Error::malformed(path, place, found_in_json(&e), "an object with `weight_map`")
     })?;
     let mut shards: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
     for (tensor, shard) in &index.weight_map {

@@ -3,8 +3,9 @@
 use crate::gguf::{Metadata, Value};
 use crate::sink::SOURCE_HASH;
 
-/// Keys that depend on the formats and options of the run, not on the base.
-const OF_THE_RUN: &[&str] = &["general.file_type", "tersor.recipe", "tersor.version", SOURCE_HASH];
+/// Keys that depend on the formats and options of the run, not on the base,
+/// or on where the base lies: `general.name` is its folder's.
+const OF_THE_RUN: &[&str] = &["general.file_type", "general.name", "tersor.recipe", "tersor.version", SOURCE_HASH];
 
 /// Files of other writers name these as they like.
 fn for_people(key: &str) -> bool {
@@ -19,7 +20,11 @@ pub(super) fn compare(found: &Metadata, wanted: &Metadata, hash: &str, differenc
             continue;
         }
         match found.get(key) {
-            Some(other) if same(other, value) => {}
+            Some(other) if other == value || !ours && same(other, value) => {}
+            Some(other) if same(other, value) => {
+                let (found, wanted) = (other.value_type().name(), value.value_type().name());
+                differences.push(format!("`{key}`: {value} as {found}, tersor writes it as {wanted}"));
+            }
             Some(other) => differences.push(format!("`{key}`: {other}, the base says {value}")),
             None => differences.push(format!("`{key}`: missing, the base says {value}")),
         }
@@ -37,7 +42,7 @@ pub(super) fn compare(found: &Metadata, wanted: &Metadata, hash: &str, differenc
     }
 }
 
-/// Equal, or numbers of the same value in another integer type.
+/// Numbers of the same value, perhaps in another integer type, as other writers have it.
 fn same(a: &Value, b: &Value) -> bool {
     a == b || a.as_u64().is_some() && a.as_u64() == b.as_u64()
 }

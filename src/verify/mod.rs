@@ -97,17 +97,30 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
     if let (Origin::Gguf { metadata }, Head::Gguf(wanted)) = (&written.origin, &job.head) {
         metadata::compare(metadata, wanted, &hash, &mut comparison.differences);
         let sides = match &base_source.origin {
-            Origin::HuggingFace { folder, .. } => tokens::Sides::from_folder(output, metadata, folder)?,
-            Origin::Gguf { metadata: base_metadata } => {
-                tokens::Sides::from_gguf(output, metadata, base, base_metadata)?
-            }
-            Origin::Bare => None,
+            Origin::HuggingFace { folder, .. } => tokens::Sides::from_folder(output, metadata, folder),
+            Origin::Gguf { metadata: base_metadata } => tokens::Sides::from_gguf(output, metadata, base, base_metadata),
+            Origin::Bare => Ok(None),
         };
-        if let Some(sides) = sides {
+        if let Some(sides) = readable(sides, output, &mut comparison.differences)? {
             comparison.probes = sides.probes();
             let text = text.map(crate::source::read_text).transpose()?;
             comparison.differences.extend(sides.first_difference(text.iter().map(String::as_str))?);
         }
     }
     Ok(comparison)
+}
+
+/// An output whose keys make no tokenizer is different; a base whose files make none is an error.
+fn readable(
+    sides: Result<Option<tokens::Sides>>,
+    output: &Path,
+    differences: &mut Vec<String>,
+) -> Result<Option<tokens::Sides>> {
+    match sides {
+        Err(ref e @ (Error::Malformed { ref path, .. } | Error::Tokenizer { ref path, .. })) if path == output => {
+            differences.push(format!("tokenizer: {e}"));
+            Ok(None)
+        }
+        other => other,
+    }
 }

@@ -1,0 +1,11 @@
+//! Whole runs: the same bytes however they are made, every container to every other, and what a run leaves behind when
+//! it cannot finish.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod choices;
+mod containers;
+mod repeatable;
+mod sources;
+mod writing;
