@@ -185,15 +185,16 @@ fn check_not_the_source(layout: &Layout, source: &Source) -> Result<()> {
 fn fit_memory(job: &Job, threads: usize, bound: Option<u64>) -> Result<(usize, u64)> {
     let available = available_memory();
     let limit = bound.unwrap_or(u64::MAX).min(available.unwrap_or(u64::MAX));
-    let threads = (1..=threads.max(1)).rev().find(|n| working_memory(&job.plan, *n) <= limit);
-    match threads {
-        Some(threads) => Ok((threads, working_memory(&job.plan, threads))),
-        None => {
+    let (each, shared) = working_memory(&job.plan);
+    let room = limit.saturating_sub(shared) / each.max(1);
+    match threads.clamp(1, usize::try_from(room.max(1)).unwrap_or(usize::MAX)) {
+        threads if room > 0 => Ok((threads, each * threads as u64 + shared)),
+        _ => {
             let found = match bound {
                 Some(bound) if bound <= limit => format!("--memory allows {}", human_bytes(bound)),
                 _ => format!("{} is available", human_bytes(limit)),
             };
-            Err(Error::Memory { needed: human_bytes(working_memory(&job.plan, 1)), threads: 1, found })
+            Err(Error::Memory { needed: human_bytes(each + shared), threads: 1, found })
         }
     }
 }

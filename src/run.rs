@@ -65,10 +65,10 @@ pub fn layout(job: &Job, target: &Path) -> Result<Layout> {
     }
 }
 
-/// Bytes that the workers hold at most.
-pub fn working_memory(plan: &Plan, threads: usize) -> u64 {
+/// Bytes that each worker holds at most, and those that they share.
+pub fn working_memory(plan: &Plan) -> (u64, u64) {
     let largest = pieces(plan).iter().map(|p| p.memory(plan)).max().unwrap_or(0);
-    largest * threads as u64 + Scales::memory(plan)
+    (largest, Scales::memory(plan))
 }
 
 /// Write every tensor of `job` to its place in `output`.
@@ -98,9 +98,12 @@ pub fn run(
         turned: Condvar::new(),
     };
     let results: Vec<Vec<(usize, Result<Fit>)>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..limits.threads.max(1)).map(|_| scope.spawn(|| work.worker())).collect();
+        // A system that gives fewer threads than asked gets the work done by those, and by this one.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || work.worker()).ok();
+        let workers: Vec<_> = (1..limits.threads.clamp(1, work.pieces.len().max(1))).map_while(spawn).collect();
+        let own = work.worker();
         let join = |w: std::thread::ScopedJoinHandle<'_, _>| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
-        workers.into_iter().map(join).collect()
+        workers.into_iter().map(join).chain([own]).collect()
     });
     let mut results: Vec<_> = results.into_iter().flatten().collect();
     results.sort_by_key(|(piece, _)| *piece);
@@ -151,25 +154,34 @@ impl Work<'_> {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(piece) = self.pieces.get(number) else { break };
             if self.progress.cancelled() {
-                self.stop.store(true, Ordering::Relaxed);
-                self.turned.notify_all();
+                self.halt();
                 break;
             }
+            // Armed until the piece is done: a panic in it must not leave the others waiting for its turn.
+            let guard = HaltOnPanic(self);
             let result = self.process(number, piece, &mut buffers);
+            drop(guard);
             if result.is_err() {
-                self.stop.store(true, Ordering::Relaxed);
-                self.turned.notify_all();
+                self.halt();
             }
             results.push((number, result));
         }
         results
     }
 
+    /// Let every worker end after its piece. Under the lock, so that none can miss it between looking and waiting.
+    fn halt(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stop.store(true, Ordering::Relaxed);
+        self.turned.notify_all();
+    }
+
     fn process(&self, number: usize, piece: &Piece, buffers: &mut Buffers) -> Result<Fit> {
         let tensor = &self.job.plan.tensors[piece.tensor];
         let read = piece.read(tensor, self.source, buffers)?;
         self.hash_in_turn(number, piece, read, buffers);
-        let fit = piece.encode(tensor, &self.scales, self.job.allow_non_finite, self.level, buffers)?;
+        let fit = piece.encode(tensor, &self.scales, self.job.allow_non_finite, self.level, buffers);
+        let fit = fit.map_err(|bad| piece.bad_value(tensor, self.source, bad))?;
         let (file, start) = self.layout.places[piece.tensor];
         self.output.write(file, start + piece.output_offset(tensor), &buffers.encoded)?;
         self.progress.advance(read as u64);
@@ -187,6 +199,17 @@ impl Work<'_> {
             turn.piece += 1;
             drop(turn);
             self.turned.notify_all();
+        }
+    }
+}
+
+/// See [`Work::worker`].
+struct HaltOnPanic<'a, 'w>(&'a Work<'w>);
+
+impl Drop for HaltOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.halt();
         }
     }
 }

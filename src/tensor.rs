@@ -12,9 +12,9 @@ pub struct TensorId(pub usize);
 pub struct Shape(Vec<u64>);
 
 impl Shape {
-    /// `None` when the number of values overflows 63 bits.
+    /// `None` when the number of values, or of rows that hold none, overflows 63 bits.
     pub fn new(dims: Vec<u64>) -> Option<Shape> {
-        let values = dims.iter().try_fold(1u64, |n, d| n.checked_mul(*d))?;
+        let values = dims.iter().try_fold(1u64, |n, d| n.checked_mul((*d).max(1)))?;
         i64::try_from(values).ok().map(|_| Shape(dims))
     }
 

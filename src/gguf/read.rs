@@ -8,6 +8,11 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use tersor_kernels::Format;
 
+/// Longest text: a chat template has kilobytes.
+const MAX_STRING: u64 = 64 << 20;
+/// Longest array of numbers, in bytes: scores of the largest vocabularies have megabytes.
+const MAX_ARRAY: u64 = 256 << 20;
+
 /// Everything before the tensor data.
 #[derive(Debug)]
 pub struct Header {
@@ -131,6 +136,14 @@ impl<R: Read> Reader<'_, BufReader<R>> {
         Ok(())
     }
 
+    /// A file may be longer than the memory, so its length alone is no bound.
+    fn limit(&self, what: &str, bytes: u64, limit: u64) -> Result<()> {
+        if bytes > limit {
+            return Err(self.wrong(what, format!("{bytes} bytes"), format!("at most {limit}")));
+        }
+        Ok(())
+    }
+
     fn exact(&mut self, what: &str, buffer: &mut [u8]) -> Result<()> {
         if buffer.len() as u64 > self.left() {
             return Err(self.wrong(what, "the end of the file", format!("{} more bytes", buffer.len())));
@@ -157,6 +170,7 @@ impl<R: Read> Reader<'_, BufReader<R>> {
     fn string(&mut self, what: &str) -> Result<String> {
         let length = self.u64(what)?;
         self.bound(&format!("length of {what}"), length, 1)?;
+        self.limit(what, length, MAX_STRING)?;
         let mut buffer = vec![0; length as usize];
         self.exact(what, &mut buffer)?;
         String::from_utf8(buffer).map_err(|_| self.wrong(what, "bytes that are not UTF-8", "text"))
@@ -211,6 +225,7 @@ impl<R: Read> Reader<'_, BufReader<R>> {
         macro_rules! numbers {
             ($variant:ident, $size:literal, $from:expr) => {{
                 self.bound(&what, count, $size)?;
+                self.limit(&what, count * $size, MAX_ARRAY)?;
                 let mut bytes = vec![0; count as usize * $size];
                 self.exact(&what, &mut bytes)?;
                 Array::$variant(bytes.as_chunks::<$size>().0.iter().map($from).collect())
@@ -260,8 +275,10 @@ impl<R: Read> Reader<'_, BufReader<R>> {
         let format = Format::by_ggml(id)
             .ok_or_else(|| self.wrong(&place, format!("type number {id}"), "a type of the GGUF table"))?;
         let offset = self.u64(&place)?;
-        let values = dims.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).filter(|n| i64::try_from(*n).is_ok());
-        let values = values.ok_or_else(|| self.wrong(&place, format!("sizes {dims:?}"), "a product below 2^63"))?;
+        let values =
+            dims.iter().try_fold(1u64, |n, d| n.checked_mul((*d).max(1))).filter(|n| i64::try_from(*n).is_ok());
+        values.ok_or_else(|| self.wrong(&place, format!("sizes {dims:?}"), "a product below 2^63"))?;
+        let values = dims.iter().product();
         let cols = dims.last().copied().unwrap_or(1);
         if !cols.is_multiple_of(format.block as u64) {
             let wanted = format!("a multiple of {}, the {} block", format.block, format.name);

@@ -1,6 +1,7 @@
 //! The files beside the weights in a Hugging Face folder.
 
 use crate::error::{Error, Result};
+use crate::source::read_bytes;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -34,7 +35,7 @@ pub(super) fn carried_files(folder: &Path, config: &Map<String, Value>, dtype: &
     for name in CARRIED {
         let path = folder.join(name);
         if path.is_file() {
-            files.push(((*name).to_owned(), std::fs::read(&path).map_err(Error::io("read", &path))?));
+            files.push(((*name).to_owned(), read_bytes(&path)?));
         }
     }
     Ok(files)
@@ -65,7 +66,7 @@ pub(super) fn float8_blocks(path: &Path, config: &Map<String, Value>) -> Result<
     let Some(table) = config.get("quantization_config").filter(|v| !v.is_null()) else { return Ok(None) };
     let method = table.get("quant_method").and_then(Value::as_str).unwrap_or("a method without a name");
     let size = table.get("weight_block_size").and_then(Value::as_array);
-    let sizes: Option<Vec<u64>> = size.map(|s| s.iter().filter_map(Value::as_u64).filter(|n| *n > 0).collect());
+    let sizes: Option<Vec<u64>> = size.and_then(|s| s.iter().map(|n| n.as_u64().filter(|n| *n > 0)).collect());
     match (method, sizes.as_deref()) {
         ("fp8", Some(&[rows, cols])) => Ok(Some((rows, cols))),
         ("fp8", _) => {
@@ -95,6 +96,5 @@ pub(super) fn generation_config(metadata: &crate::gguf::Metadata) -> Value {
 /// The hash of a file, by its name.
 pub(super) fn hash_file(path: &Path) -> Result<(String, blake3::Hash)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    Ok((name, blake3::hash(&bytes)))
+    Ok((name, blake3::hash(&read_bytes(path)?)))
 }

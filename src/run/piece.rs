@@ -100,24 +100,24 @@ impl Piece {
         keep_non_finite: bool,
         level: Level,
         buffers: &mut Buffers,
-    ) -> Result<Fit> {
+    ) -> Result<Fit, BadValue> {
         self.reorder(t, buffers);
         let copy = t.is_copy();
         if copy {
             buffers.encoded.clone_from(&buffers.stored);
-            if t.format.class != Class::Float {
+            // Values of double precision may be finite there and not here.
+            if t.format.class != Class::Float || t.format.bytes > 4 {
                 return Ok(Fit::default());
             }
         }
         self.decode(t, scales, level, buffers);
         let non_finite = if keep_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
         if copy {
-            return check_finite(&buffers.decoded, non_finite).map_err(|bad| self.bad_value(t, bad));
+            return check_finite(&buffers.decoded, non_finite);
         }
         buffers.encoded.resize(size(t.format, self.values), 0);
         let encode = t.format.encoder().expect("the resolver checks the encoder");
-        let fit = encode(level, &buffers.decoded, non_finite, &mut buffers.encoded);
-        fit.map_err(|bad| self.bad_value(t, bad))
+        encode(level, &buffers.decoded, non_finite, &mut buffers.encoded)
     }
 
     /// Rearrange the rows in `buffers.stored`. A piece starts at a head, so rows count from its start.
@@ -144,11 +144,11 @@ impl Piece {
             Input::Computed(values) => {
                 buffers.decoded.copy_from_slice(&values[self.start as usize..][..count]);
             }
-            Input::Stored { format, scale, .. } => {
+            Input::Stored { format, order, scale, .. } => {
                 let decode = format.decoder().expect("the resolver checks the decoder");
                 decode(level, &buffers.stored, &mut buffers.decoded);
                 if let Some(scale) = scale {
-                    scales.apply(scale, t.shape.cols(), self.start, &mut buffers.decoded);
+                    scales.apply(scale, *order, t.shape.cols(), self.start, &mut buffers.decoded);
                 }
             }
         }
@@ -186,12 +186,19 @@ impl Piece {
         (true, done.is_ok())
     }
 
-    fn bad_value(&self, t: &TensorPlan, bad: BadValue) -> Error {
+    /// The error for a value, with the name and place that it has in the source.
+    pub(super) fn bad_value(&self, t: &TensorPlan, source: &Source, bad: BadValue) -> Error {
+        let (name, order) = match &t.input {
+            Input::Stored { id, order, .. } => (&source.tensor(*id).name, *order),
+            Input::Computed(_) => (&t.name, Reorder::None),
+        };
         let place = |index: usize| {
-            let (at, cols) = (self.start + index as u64, t.shape.cols().max(1));
+            let (at, row) = (self.start + index as u64, row_values(t).max(1));
+            let at = order.source_row(at / row) * row + at % row;
+            let cols = t.shape.cols().max(1);
             (at / cols, at % cols)
         };
-        let tensor = t.name.clone();
+        let tensor = name.clone();
         match bad {
             BadValue::NonFinite { index, value } => {
                 let (row, col) = place(index);
@@ -257,11 +264,12 @@ impl Scales {
     }
 
     /// Multiply whole rows that start at value `start`.
-    fn apply(&self, scale: &BlockScale, cols: u64, start: u64, values: &mut [f32]) {
+    fn apply(&self, scale: &BlockScale, order: Reorder, cols: u64, start: u64, values: &mut [f32]) {
         let Some(table) = self.tables.get(&scale.id) else { return };
         let per_row = cols.div_ceil(scale.cols) as usize;
         for (n, row) in values.chunks_mut(cols as usize).enumerate() {
-            let block_row = ((start / cols + n as u64) / scale.rows) as usize;
+            // Scales lie as the source has its rows.
+            let block_row = (order.source_row(start / cols + n as u64) / scale.rows) as usize;
             let factors = &table.values[block_row * per_row..][..per_row];
             for (patch, factor) in row.chunks_mut(scale.cols as usize).zip(factors) {
                 for v in patch {

@@ -92,7 +92,7 @@ impl Source {
 
     fn open_file(path: &Path) -> Result<Source> {
         let mut magic = Vec::new();
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let (file, _) = open_regular(path)?;
         file.take(9).read_to_end(&mut magic).map_err(Error::io("read", path))?;
         if magic.starts_with(&MAGIC) {
             return gguf::open(path);
@@ -187,8 +187,7 @@ impl Source {
 
 impl DataFile {
     fn open(path: &Path) -> Result<DataFile> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let len = file.metadata().map_err(Error::io("read", path))?.len();
+        let (file, len) = open_regular(path)?;
         Ok(DataFile { path: path.to_owned(), file, len })
     }
 }
@@ -201,14 +200,35 @@ fn readable_name(path: &Path) -> String {
     name.map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
 }
 
-/// Read a small text file of a model folder whole; refuses absurd sizes before it allocates.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
+/// Open a file that has an end: a pipe or a device would be read forever.
+fn open_regular(path: &Path) -> Result<(File, u64)> {
+    let regular = std::fs::metadata(path).map_err(Error::io("open", path))?.is_file();
+    if !regular {
+        return Err(Error::malformed(path, "kind of file", "a folder, pipe or device", "a regular file"));
+    }
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let len = file.metadata().map_err(Error::io("read", path))?.len();
+    Ok((file, len))
+}
+
+/// Read a file of a model folder, other than its weights, whole; refuses absurd sizes before it allocates.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     const LIMIT: u64 = 1 << 28;
-    let len = std::fs::metadata(path).map_err(Error::io("open", path))?.len();
+    let (file, len) = open_regular(path)?;
     if len > LIMIT {
         return Err(Error::malformed(path, "size", format!("{len} bytes"), format!("at most {LIMIT}")));
     }
-    std::fs::read_to_string(path).map_err(Error::io("read", path))
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.take(LIMIT).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// [`read_bytes`] of text.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|e| {
+        let place = format!("byte {}", e.utf8_error().valid_up_to());
+        Error::malformed(path, place, "bytes that are not UTF-8", "text")
+    })
 }
 
 /// Read a JSON file whose top is an object.

@@ -43,7 +43,7 @@ pub fn from_folder(dir: &Path, config: &Value, rows: u64, options: &Options<'_>)
             bpe::from_json(&json_path, file, &configs, rows, options.pre)?
         }
         _ if model_path.is_file() => {
-            let bytes = std::fs::read(&model_path).map_err(Error::io("read", &model_path))?;
+            let bytes = crate::source::read_bytes(&model_path)?;
             let added_path = dir.join("added_tokens.json");
             let added = read_value(&added_path)?;
             if !added.is_null() {

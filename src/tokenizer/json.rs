@@ -96,15 +96,10 @@ pub(super) fn read_value(path: &Path) -> Result<Value> {
 
 /// The text of the file at `path`; `None` when there is no such file.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>> {
-    let bytes = match std::fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(Error::io("read", path))?,
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Error::malformed(path, format!("byte {at}"), "bytes that are not UTF-8", "text")
-    })?;
-    Ok(Some(text))
+    match crate::source::read_text(path) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 fn not_json(path: &Path, error: &serde_json::Error) -> Error {

@@ -130,19 +130,21 @@ impl<R: Read + Seek> Walk<BufReader<R>> {
             return Err(format!("{rank} dimensions"));
         }
         let mut values = 1u64;
-        let mut fastest = 1;
+        let (mut fastest, mut empty) = (1, false);
         for d in 0..rank {
             let size = self.u64()?;
             if d == 0 {
                 fastest = size;
             }
-            values = values.checked_mul(size).ok_or("too many values")?;
+            values = values.checked_mul(size.max(1)).ok_or("too many values")?;
+            empty |= size == 0;
         }
         let kind = self.u32()?;
         let (_, block, bytes) = TYPES.iter().find(|t| t.0 == kind).ok_or_else(|| format!("type {kind}"))?;
         if fastest % block != 0 {
             return Err(format!("rows of {fastest} values in blocks of {block}"));
         }
+        let values = if empty { 0 } else { values };
         let bytes = (values / block).checked_mul(*bytes).ok_or("too many bytes")?;
         Ok((name, self.u64()?, bytes))
     }
@@ -204,9 +206,12 @@ impl<R: Read + Seek> Walk<BufReader<R>> {
     /// Nothing but zeros up to `end`.
     fn zeros(&mut self, end: u64) -> Result<(), String> {
         while self.at < end {
-            if self.take::<1>()? != [0] {
-                return Err(format!("padding byte {} is not zero", self.at - 1));
+            let mut some = vec![0; (end - self.at).min(1 << 16) as usize];
+            self.input.read_exact(&mut some).map_err(|e| format!("padding at byte {}: {e}", self.at))?;
+            if let Some(at) = some.iter().position(|b| *b != 0) {
+                return Err(format!("padding byte {} is not zero", self.at + at as u64));
             }
+            self.at += some.len() as u64;
         }
         Ok(())
     }
