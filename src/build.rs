@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gguf::read_header;
-use crate::plan::Container;
+use crate::plan::{Container, TensorPlan};
 use crate::recipe::{Job, Recipe, Target, resolve};
 use crate::run::{Limits, Measured, Progress, layout, run, working_memory};
 use crate::sink::{Layout, Output, free_space};
@@ -139,13 +139,38 @@ impl Build {
 
     fn check_structure(&self, output: &Output) -> Result<()> {
         match self.job.plan.container {
-            Container::Gguf => (0..self.layout.files.len())
-                .try_for_each(|n| verify::structure(output.partial(n), &self.layout.files[n].path)),
+            Container::Gguf => {
+                let mut tensors = 0;
+                for (n, file) in self.layout.files.iter().enumerate() {
+                    tensors += verify::structure(output.partial(n), &file.path)?;
+                }
+                self.check_count(tensors)
+            }
             Container::Safetensors => {
-                let folder = output.partial(0).parent().unwrap_or(Path::new("."));
-                Source::open(folder).map(|_| ())
+                let written = Source::open(output.partial(0).parent().unwrap_or(Path::new(".")))?;
+                let same = |t: &TensorPlan| {
+                    let found = written.find(&t.name).map(|id| written.tensor(id));
+                    found.is_some_and(|f| f.shape == t.shape && f.format == t.format)
+                };
+                let missing = self.job.plan.tensors.iter().find(|t| !same(t));
+                match missing {
+                    Some(t) => Err(self.unverified(format!("tensor `{}` is not as planned", t.name))),
+                    None => self.check_count(written.tensors().len() as u64),
+                }
             }
         }
+    }
+
+    fn check_count(&self, tensors: u64) -> Result<()> {
+        let planned = self.job.plan.tensors.len() as u64;
+        if tensors == planned {
+            return Ok(());
+        }
+        Err(self.unverified(format!("{tensors} tensors, {planned} were planned")))
+    }
+
+    fn unverified(&self, problem: String) -> Error {
+        Error::Unverified { path: self.layout.target.clone(), problem }
     }
 }
 
@@ -164,20 +189,28 @@ fn default_output(source: &Source, job: &Job, recipe: &Recipe) -> PathBuf {
     PathBuf::from(format!("{name}-{}.gguf", kind.to_uppercase()))
 }
 
-/// Inputs are only read, even with `--force`.
+/// Inputs are only read, even with `--force`: every file of the model's folder (other outputs made there may be
+/// replaced), and the folder itself.
 fn check_not_the_source(layout: &Layout, source: &Source) -> Result<()> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let mut inputs: Vec<_> = source.data_files().filter_map(identity).collect();
     if let Origin::HuggingFace { folder, .. } = &source.origin {
         inputs.extend(identity(folder));
+        let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
+        let files = entries.filter_map(|e| Some(e.ok()?.path()));
+        inputs.extend(files.filter(|f| f.extension().is_none_or(|e| e != "gguf")).filter_map(|f| identity(&f)));
     }
-    let mut outputs = layout.files.iter().map(|f| f.path.as_path()).chain([layout.target.as_path()]);
-    match outputs.find(|path| identity(path).is_some_and(|id| inputs.contains(&id))) {
-        Some(path) => Err(Error::Usage {
-            problem: format!("the output `{}` is the model that is read", path.display()),
-            hint: "choose another output with `-o`".into(),
-        }),
-        None => Ok(()),
+    let refuse = |path: &Path| {
+        let problem = format!("the output `{}` is or holds the model that is read", path.display());
+        Err(Error::Usage { problem, hint: "choose another output with `-o`".into() })
+    };
+    if let Some(path) = layout.touched().find(|path| identity(path).is_some_and(|id| inputs.contains(&id))) {
+        return refuse(&path);
+    }
+    let inside = source.path.canonicalize().ok().zip(layout.target.canonicalize().ok());
+    match inside {
+        Some((source, target)) if layout.folder && source.starts_with(&target) => refuse(&layout.target),
+        _ => Ok(()),
     }
 }
 

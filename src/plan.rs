@@ -106,6 +106,8 @@ pub enum Why {
     Float,
     /// The source's format is kept.
     Kept,
+    /// The float that holds the source's values, where its own format cannot be written.
+    Nearest,
     /// Rows do not divide into the wanted format's blocks.
     Fallback {
         /// What was wanted.
@@ -123,6 +125,7 @@ impl fmt::Display for Why {
             Why::Rule(rule) => write!(f, "rule {rule}"),
             Why::Float => f.write_str("stays float"),
             Why::Kept => f.write_str("as in the source"),
+            Why::Nearest => f.write_str("a float that holds the source's values"),
             Why::Fallback { wanted } => write!(f, "rows do not divide by {}, as {} wants", wanted.block, wanted.name),
             Why::Computed => f.write_str("from the configuration"),
         }
@@ -190,19 +193,24 @@ impl Plan {
 
     /// Tensors and bytes per format, most bytes first.
     pub fn formats(&self) -> Vec<(&'static Format, usize, u64)> {
-        let mut rows: Vec<(&'static Format, usize, u64)> = Vec::new();
-        for t in &self.tensors {
-            match rows.iter_mut().find(|r| r.0 == t.format) {
-                Some(row) => {
-                    row.1 += 1;
-                    row.2 += t.bytes();
-                }
-                None => rows.push((t.format, 1, t.bytes())),
-            }
-        }
-        rows.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.name.cmp(b.0.name)));
-        rows
+        by_format(self.tensors.iter().map(|t| (t.format, t.bytes())))
     }
+}
+
+/// Tensors and bytes per format, most bytes first.
+pub fn by_format(tensors: impl Iterator<Item = (&'static Format, u64)>) -> Vec<(&'static Format, usize, u64)> {
+    let mut rows: Vec<(&'static Format, usize, u64)> = Vec::new();
+    for (format, bytes) in tensors {
+        match rows.iter_mut().find(|r| r.0 == format) {
+            Some(row) => {
+                row.1 += 1;
+                row.2 += bytes;
+            }
+            None => rows.push((format, 1, bytes)),
+        }
+    }
+    rows.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.name.cmp(b.0.name)));
+    rows
 }
 
 #[cfg(test)]

@@ -50,14 +50,7 @@ pub fn from_config(path: &Path, config: &Map<String, Value>) -> Result<Settings>
             (None, _) => return Err(Error::MissingKey { path: path.to_owned(), key: row.hf.into() }),
         };
     }
-    if !settings[Count::Heads].is_multiple_of(settings[Count::KvHeads]) {
-        let wanted = format!("a divisor of the {} query heads", settings[Count::Heads]);
-        return Err(reader.wrong("num_key_value_heads", settings[Count::KvHeads].to_string(), &wanted));
-    }
-    if !settings[Count::HeadSize].is_multiple_of(2) {
-        let found = settings[Count::HeadSize].to_string();
-        return Err(reader.wrong("head_dim", found, "an even number: rotary embedding turns pairs"));
-    }
+    settings.check_heads().map_err(|(key, found, wanted)| Error::malformed(path, key, found, wanted))?;
     settings.norm_eps = reader.real("rms_norm_eps")?;
     settings.rope_theta = reader.rope_theta()?;
     settings.scaling = rope::from_config(&reader, settings[Count::Context])?;
@@ -88,11 +81,12 @@ impl Reader<'_> {
     }
 
     fn count(&self, key: &str, max: u64) -> Result<Option<u64>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.as_u64() {
-            Some(n) if (1..=max).contains(&n) => Ok(Some(n)),
-            _ => Err(self.wrong(key, value.to_string(), &format!("a whole number from 1 to {max}"))),
-        }
+        self.get(key).map(|value| self.whole(key, value, max)).transpose()
+    }
+
+    pub(super) fn whole(&self, key: &str, value: &Value, max: u64) -> Result<u64> {
+        let number = value.as_u64().filter(|n| (1..=max).contains(n));
+        number.ok_or_else(|| self.wrong(key, value.to_string(), &format!("a whole number from 1 to {max}")))
     }
 
     fn head_size(&self, settings: &Settings) -> Result<u64> {
@@ -132,15 +126,16 @@ impl Reader<'_> {
     }
 
     fn rope_theta(&self) -> Result<f64> {
-        if self.get("rope_theta").is_some() {
-            return self.real("rope_theta");
-        }
+        // transformers 5 reads the table first.
         match self.get("rope_parameters").and_then(Value::as_object) {
-            Some(table) if table.contains_key("rope_theta") => self.real_in("rope_parameters", table, "rope_theta"),
+            Some(table) if table.get("rope_theta").is_some_and(|v| !v.is_null()) => {
+                self.real_in("rope_parameters", table, "rope_theta")
+            }
             // transformers 5 may nest one table per kind of layer.
             Some(table) if table.values().any(Value::is_object) => {
                 Err(self.inexpressible("rope_parameters", "one table per kind of layer", "one for all layers"))
             }
+            _ if self.get("rope_theta").is_some() => self.real("rope_theta"),
             _ => Ok(10_000.0),
         }
     }
@@ -159,7 +154,8 @@ impl Reader<'_> {
 
     /// A sliding window shorter than the context changes the result; llama.cpp has none for these families.
     fn check_window(&self, context: u64) -> Result<()> {
-        let switched_off = self.get("use_sliding_window") == Some(&Value::Bool(false));
+        let switch = self.get("use_sliding_window").and_then(Value::as_bool);
+        let switched_off = !switch.unwrap_or(self.architecture.window_unless_switched_off);
         let window = self.get("sliding_window").and_then(Value::as_u64).filter(|w| *w < context && !switched_off);
         if let Some(window) = window {
             return Err(self.inexpressible("sliding_window", window.to_string(), "full attention"));
@@ -173,9 +169,18 @@ impl Reader<'_> {
     }
 }
 
-/// config.json of a converted folder. `dtype` is PyTorch's name of the dtype of most weights; `biased` says that
-/// attention has biases where the family makes that a setting.
-pub fn to_config(settings: &Settings, dtype: &str, biased: bool) -> Map<String, Value> {
+/// Which parts have biases.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Biases {
+    /// The projections of attention.
+    pub attention: bool,
+    /// The feed-forward projections.
+    pub ffn: bool,
+}
+
+/// config.json of a converted folder. `dtype` is PyTorch's name of the dtype of most weights; `biases` says
+/// which parts have biases, where the family makes that a setting.
+pub fn to_config(settings: &Settings, dtype: &str, biases: Biases) -> Map<String, Value> {
     let (class, kind) = settings.architecture.hf[0];
     let mut config = Map::new();
     config.insert("architectures".into(), json!([class]));
@@ -189,8 +194,8 @@ pub fn to_config(settings: &Settings, dtype: &str, biased: bool) -> Map<String, 
     config.insert("rope_scaling".into(), rope::to_config(&settings.scaling));
     config.insert("tie_word_embeddings".into(), settings.tied.into());
     if !settings.architecture.qkv_bias {
-        config.insert("attention_bias".into(), biased.into());
-        config.insert("mlp_bias".into(), false.into());
+        config.insert("attention_bias".into(), biases.attention.into());
+        config.insert("mlp_bias".into(), biases.ffn.into());
     }
     config.insert("torch_dtype".into(), dtype.into());
     config
@@ -263,19 +268,13 @@ mod tests {
     #[test]
     fn yarn_there_and_back() {
         let yarn = json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024,
-            "attention_factor": 1.5, "beta_fast": 16.0 });
+            "attention_factor": 1.5, "beta_fast": null });
         let settings = read(json!({ "rope_scaling": yarn })).unwrap();
         let mut metadata = to_metadata(&settings);
         metadata.set("general.architecture", "llama");
         let back = from_metadata(Path::new("x"), &metadata, 100, true, None).unwrap();
         match back.scaling {
-            Scaling::Yarn {
-                factor: 4.0,
-                original: 1024,
-                beta_fast: 16.0,
-                beta_slow: 1.0,
-                attention_factor: Some(a),
-            } => {
+            Scaling::Yarn { factor: 4.0, original: 1024, attention_factor: Some(a) } => {
                 assert!((a - 1.5).abs() < 1e-6);
             }
             other => panic!("{other:?}"),
@@ -288,7 +287,7 @@ mod tests {
         let mut metadata = to_metadata(&settings);
         metadata.set("general.architecture", "llama");
         let back = from_metadata(Path::new("x"), &metadata, 100, true, None).unwrap();
-        let written = to_config(&back, "bfloat16", false);
+        let written = to_config(&back, "bfloat16", Biases::default());
         for (key, value) in config(json!({ "rope_theta": 100000.0, "torch_dtype": "bfloat16" })) {
             assert_eq!(written.get(&key), Some(&value), "{key}");
         }
@@ -302,6 +301,9 @@ mod tests {
             (json!({ "layer_types": ["full_attention", "sliding_attention"] }), "layer_types"),
             (json!({ "rope_scaling": { "rope_type": "longrope" } }), "rope_scaling.rope_type"),
             (json!({ "partial_rotary_factor": 0.5 }), "partial_rotary_factor"),
+            (json!({ "rope_scaling": { "type": "yarn", "factor": 4.0, "beta_fast": 16.0 } }), "rope_scaling.beta_fast"),
+            (json!({ "rope_scaling": { "type": "yarn", "factor": 4.0, "truncate": false } }), "rope_scaling.truncate"),
+            (json!({ "rope_parameters": { "partial_rotary_factor": 0.5 } }), "rope_parameters.partial_rotary_factor"),
         ] {
             match read(extra) {
                 Err(Error::Inexpressible { key: found, .. }) => assert_eq!(found, key),

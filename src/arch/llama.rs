@@ -1,6 +1,6 @@
 //! llama: Llama 1 to 3 and what shares its blocks (Mistral, SmolLM2, TinyLlama ...).
 
-use super::Count::{Ffn, Heads, Hidden, KvHeads, Vocab};
+use super::Count::{Ffn, Hidden, Vocab};
 use super::Dim::{Is, KeyValue, Query};
 use super::{Architecture, Fixed, NameRule, Need, Role, RowOrder, layer};
 
@@ -9,8 +9,8 @@ const fn optional(hf: &'static str, gguf: &'static str, shape: &'static [super::
 }
 
 /// See [`RowOrder::Rotary`].
-const fn rotary(rule: NameRule, heads: super::Count) -> NameRule {
-    NameRule { rows: RowOrder::Rotary(heads), ..rule }
+const fn rotary(rule: NameRule) -> NameRule {
+    NameRule { rows: RowOrder::Rotary, ..rule }
 }
 
 pub(super) static LLAMA: Architecture = Architecture {
@@ -19,19 +19,18 @@ pub(super) static LLAMA: Architecture = Architecture {
     tensors: &[
         layer("model.embed_tokens.weight", "token_embd.weight", Role::TokenEmbedding, &[Is(Vocab), Is(Hidden)]),
         layer("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", Role::Norm, &[Is(Hidden)]),
-        rotary(
-            layer("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Role::AttnQ, &[Query, Is(Hidden)]),
-            Heads,
-        ),
-        rotary(
-            layer(
-                "model.layers.{}.self_attn.k_proj.weight",
-                "blk.{}.attn_k.weight",
-                Role::AttnK,
-                &[KeyValue, Is(Hidden)],
-            ),
-            KvHeads,
-        ),
+        rotary(layer(
+            "model.layers.{}.self_attn.q_proj.weight",
+            "blk.{}.attn_q.weight",
+            Role::AttnQ,
+            &[Query, Is(Hidden)],
+        )),
+        rotary(layer(
+            "model.layers.{}.self_attn.k_proj.weight",
+            "blk.{}.attn_k.weight",
+            Role::AttnK,
+            &[KeyValue, Is(Hidden)],
+        )),
         layer("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Role::AttnV, &[KeyValue, Is(Hidden)]),
         layer(
             "model.layers.{}.self_attn.o_proj.weight",
@@ -39,8 +38,8 @@ pub(super) static LLAMA: Architecture = Architecture {
             Role::AttnOutput,
             &[Is(Hidden), Query],
         ),
-        rotary(optional("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", &[Query]), Heads),
-        rotary(optional("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", &[KeyValue]), KvHeads),
+        rotary(optional("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", &[Query])),
+        rotary(optional("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", &[KeyValue])),
         optional("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", &[KeyValue]),
         optional("model.layers.{}.self_attn.o_proj.bias", "blk.{}.attn_output.bias", &[Is(Hidden)]),
         layer("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", Role::Norm, &[Is(Hidden)]),
@@ -58,5 +57,6 @@ pub(super) static LLAMA: Architecture = Architecture {
     ],
     ignored: &["*.rotary_emb.inv_freq"],
     fixed: &[Fixed { key: "hidden_act", value: "\"silu\"" }, Fixed { key: "partial_rotary_factor", value: "1.0" }],
+    window_unless_switched_off: true,
     qkv_bias: false,
 };

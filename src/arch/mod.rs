@@ -9,7 +9,7 @@ mod qwen2;
 mod rope;
 mod settings;
 
-pub use config::{architecture_of, from_config, to_config};
+pub use config::{Biases, architecture_of, from_config, to_config};
 pub use names::{glob, quantizable, role_of};
 pub use rope::Scaling;
 pub use settings::{Count, Settings, from_metadata, to_metadata};
@@ -61,6 +61,8 @@ pub struct Architecture {
     pub ignored: &'static [&'static str],
     /// Settings that must have one value, since GGUF assumes it.
     pub fixed: &'static [Fixed],
+    /// What `sliding_window` means without `use_sliding_window`.
+    pub window_unless_switched_off: bool,
     /// Biases of query, key and value are part of the family (qwen2), not a setting (llama's `attention_bias`).
     pub qkv_bias: bool,
 }
@@ -97,9 +99,9 @@ pub enum Dim {
 pub enum RowOrder {
     /// Unchanged.
     AsIs,
-    /// Within each of this many heads, the two halves are interleaved: transformers rotates `(i, i + d/2)` pairs,
-    /// ggml's "normal" rotary embedding `(2i, 2i + 1)`.
-    Rotary(Count),
+    /// Within each head, the two halves are interleaved: transformers rotates `(i, i + d/2)` pairs, ggml's "normal"
+    /// rotary embedding `(2i, 2i + 1)`.
+    Rotary,
 }
 
 /// When a tensor must be there.

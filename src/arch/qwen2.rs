@@ -34,5 +34,6 @@ pub(super) static QWEN2: Architecture = Architecture {
     ],
     ignored: &["*.rotary_emb.inv_freq"],
     fixed: &[Fixed { key: "hidden_act", value: "\"silu\"" }, Fixed { key: "use_mrope", value: "false" }],
+    window_unless_switched_off: false,
     qkv_bias: true,
 };

@@ -24,10 +24,6 @@ pub enum Scaling {
         factor: f64,
         /// Context length before stretching.
         original: u64,
-        /// Rotations above which a frequency stays.
-        beta_fast: f64,
-        /// Rotations below which it is interpolated fully.
-        beta_slow: f64,
         /// Scale of the attention logits, when it is not the paper's 0.1 ln(factor) + 1.
         attention_factor: Option<f64>,
     },
@@ -44,8 +40,27 @@ pub enum Scaling {
     },
 }
 
+/// Rotations above which a frequency stays, and below which it is interpolated fully: the paper's.
 const YARN_BETA_FAST: f64 = 32.0;
 const YARN_BETA_SLOW: f64 = 1.0;
+
+/// Keys of the table whose meaning is carried over, or that have none for these families.
+const KNOWN: &[&str] = &[
+    "rope_type",
+    "type",
+    "rope_theta",
+    "factor",
+    "original_max_position_embeddings",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+    "low_freq_factor",
+    "high_freq_factor",
+    "finetuned",
+];
 
 /// Read `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5).
 pub(super) fn from_config(reader: &Reader<'_>, context: u64) -> Result<Scaling> {
@@ -55,23 +70,41 @@ pub(super) fn from_config(reader: &Reader<'_>, context: u64) -> Result<Scaling> 
     }) else {
         return Ok(Scaling::None);
     };
+    if let Some((other, _)) = table.iter().find(|(k, v)| !KNOWN.contains(&k.as_str()) && !v.is_null()) {
+        return Err(reader.inexpressible(
+            &format!("{key}.{other}"),
+            table[other].to_string(),
+            "rotary embedding without it",
+        ));
+    }
+    // JSON's null means absent here too.
+    let get = |name: &str| table.get(name).filter(|v| !v.is_null());
     let real = |name: &str| reader.real_in(key, table, name);
-    let default = |name: &str, value: f64| if table.contains_key(name) { real(name) } else { Ok(value) };
-    let original = || -> Result<u64> {
-        let length = default("original_max_position_embeddings", context as f64)?;
-        Ok(length as u64)
+    let maybe = |name: &str| get(name).map(|_| real(name)).transpose();
+    let original = || match get("original_max_position_embeddings") {
+        None => Ok(context),
+        Some(length) => reader.whole(&format!("{key}.original_max_position_embeddings"), length, 1 << 30),
     };
-    let kind = table.get("rope_type").or_else(|| table.get("type")).and_then(Value::as_str).unwrap_or("default");
+    let kind = get("rope_type").or_else(|| get("type")).and_then(Value::as_str).unwrap_or("default");
     Ok(match kind {
         "default" => Scaling::None,
         "linear" => Scaling::Linear { factor: real("factor")? },
-        "yarn" => Scaling::Yarn {
-            factor: real("factor")?,
-            original: original()?,
-            beta_fast: default("beta_fast", YARN_BETA_FAST)?,
-            beta_slow: default("beta_slow", YARN_BETA_SLOW)?,
-            attention_factor: table.get("attention_factor").map(|_| real("attention_factor")).transpose()?,
-        },
+        "yarn" => {
+            // llama.cpp has no keys that its loader reads for these.
+            for (name, fixed) in [("beta_fast", YARN_BETA_FAST), ("beta_slow", YARN_BETA_SLOW)] {
+                if let Some(value) = maybe(name)?.filter(|value| *value != fixed) {
+                    return Err(reader.inexpressible(&format!("{key}.{name}"), value.to_string(), &fixed.to_string()));
+                }
+            }
+            if get("truncate") == Some(&Value::Bool(false)) {
+                return Err(reader.inexpressible(&format!("{key}.truncate"), "false", "true"));
+            }
+            let factor = real("factor")?;
+            let mscales = maybe("mscale")?.zip(maybe("mscale_all_dim")?);
+            let quotient = mscales.map(|(one, all)| attention(factor, one) / attention(factor, all));
+            let attention_factor = maybe("attention_factor")?.or(quotient);
+            Scaling::Yarn { factor, original: original()?, attention_factor }
+        }
         "llama3" => Scaling::Llama3 {
             factor: real("factor")?,
             low: real("low_freq_factor")?,
@@ -90,13 +123,11 @@ pub(super) fn to_config(scaling: &Scaling) -> Value {
     match scaling {
         Scaling::None => Value::Null,
         Scaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
-        Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor } => {
+        Scaling::Yarn { factor, original, attention_factor } => {
             let mut table = Map::new();
             table.insert("rope_type".into(), "yarn".into());
             table.insert("factor".into(), json!(factor));
             table.insert("original_max_position_embeddings".into(), json!(original));
-            table.insert("beta_fast".into(), json!(beta_fast));
-            table.insert("beta_slow".into(), json!(beta_slow));
             if let Some(a) = attention_factor {
                 table.insert("attention_factor".into(), json!(a));
             }
@@ -121,19 +152,13 @@ pub(super) fn to_metadata(scaling: &Scaling, arch: &str, metadata: &mut Metadata
             set("type", "linear".into());
             set("factor", (*factor as f32).into());
         }
-        Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor } => {
+        Scaling::Yarn { factor, original, attention_factor } => {
             set("type", "yarn".into());
             set("factor", (*factor as f32).into());
             set("original_context_length", (*original as u32).into());
-            if *beta_fast != YARN_BETA_FAST {
-                set("yarn_beta_fast", (*beta_fast as f32).into());
-            }
-            if *beta_slow != YARN_BETA_SLOW {
-                set("yarn_beta_slow", (*beta_slow as f32).into());
-            }
             // ggml multiplies its own 0.1 ln(factor) + 1 by this key.
             if let Some(a) = attention_factor {
-                set("attn_factor", ((a / paper_attention(*factor)) as f32).into());
+                set("attn_factor", ((a / attention(*factor, 1.0)) as f32).into());
             }
         }
     }
@@ -143,26 +168,28 @@ pub(super) fn to_metadata(scaling: &Scaling, arch: &str, metadata: &mut Metadata
 /// `None` when the keys or the divisors are none that config.json can say.
 pub(super) fn from_metadata(metadata: &Metadata, arch: &str, divisors: Option<(&[f32], f64)>) -> Option<Scaling> {
     let key = |name: &str| format!("{arch}.rope.scaling.{name}");
+    let context = format!("{arch}.context_length");
     if let Some((divisors, theta)) = divisors {
         return recognise_llama3(divisors, theta);
     }
-    let factor = metadata.real(&key("factor"));
-    match metadata.text(&key("type")).unwrap_or("none") {
+    // Old files have one number and no type; 0 means none.
+    let old = || metadata.real(&format!("{arch}.rope.scale_linear"));
+    let factor = metadata.real(&key("factor")).or_else(old).filter(|f| *f != 0.0);
+    match metadata.text(&key("type")).unwrap_or("linear") {
         "none" => Some(Scaling::None),
-        "linear" => Some(Scaling::Linear { factor: factor? }),
+        "linear" => Some(factor.filter(|f| *f != 1.0).map_or(Scaling::None, |factor| Scaling::Linear { factor })),
         "yarn" => Some(Scaling::Yarn {
             factor: factor?,
-            original: metadata.count(&key("original_context_length"))?,
-            beta_fast: metadata.real(&key("yarn_beta_fast")).unwrap_or(YARN_BETA_FAST),
-            beta_slow: metadata.real(&key("yarn_beta_slow")).unwrap_or(YARN_BETA_SLOW),
-            attention_factor: metadata.real(&key("attn_factor")).map(|a| a * paper_attention(factor.unwrap_or(1.0))),
+            original: metadata.count(&key("original_context_length")).or(metadata.count(&context))?,
+            attention_factor: metadata.real(&key("attn_factor")).map(|a| a * attention(factor.unwrap_or(1.0), 1.0)),
         }),
         _ => None,
     }
 }
 
-fn paper_attention(factor: f64) -> f64 {
-    0.1 * factor.ln() + 1.0
+/// The paper's scale of attention logits, with transformers' weight of it.
+fn attention(factor: f64, mscale: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
 
 /// The values of `rope_freqs.weight`, one per frequency, that llama-3 scaling asks for.

@@ -87,6 +87,20 @@ impl Settings {
         Settings { architecture, counts, norm_eps: 0.0, rope_theta: 10_000.0, scaling: Scaling::None, tied: false }
     }
 
+    /// Heads divide into groups, and their size into pairs: otherwise the key, what it is, and what it should be.
+    pub(super) fn check_heads(&self) -> Result<(), (&'static str, String, String)> {
+        let [heads, groups, size] = [Count::Heads, Count::KvHeads, Count::HeadSize].map(|c| self[c]);
+        if !heads.is_multiple_of(groups) {
+            let wanted = format!("a divisor of the {heads} query heads");
+            return Err(("`num_key_value_heads`", groups.to_string(), wanted));
+        }
+        if size < 2 || !size.is_multiple_of(2) {
+            let wanted = "an even number: rotary embedding turns pairs".to_owned();
+            return Err(("`head_dim`", size.to_string(), wanted));
+        }
+        Ok(())
+    }
+
     /// Values of `rope_freqs.weight`, where the scaling needs that tensor.
     pub fn rope_divisors(&self) -> Option<Vec<f32>> {
         rope::divisors(self)
@@ -134,6 +148,9 @@ pub fn from_metadata(
     let mut settings = Settings::empty(architecture);
     for r in &COUNTS {
         let key = format!("{name}.{}", r.gguf);
+        if let Some(other) = metadata.get(&key).filter(|v| v.as_u64().is_none()) {
+            return Err(Error::malformed(path, format!("`{key}`"), other.to_string(), "one whole number"));
+        }
         let value = match (metadata.count(&key), r.count) {
             (Some(n), _) if n > 0 && n <= r.max => n,
             (Some(n), _) => {
@@ -146,6 +163,7 @@ pub fn from_metadata(
         };
         settings[r.count] = value;
     }
+    settings.check_heads().map_err(|(key, found, wanted)| Error::malformed(path, key, found, wanted))?;
     let eps = format!("{name}.attention.layer_norm_rms_epsilon");
     settings.norm_eps = metadata.real(&eps).ok_or_else(|| missing(path, &eps))?;
     settings.rope_theta = metadata.real(&format!("{name}.rope.freq_base")).unwrap_or(10_000.0);

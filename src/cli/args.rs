@@ -57,9 +57,6 @@ pub(super) struct QuantizeArgs {
     /// Make such rows an error
     #[arg(long)]
     pub(super) strict: bool,
-    /// Quantize again what is already below 8 bits
-    #[arg(long)]
-    pub(super) allow_requantize: bool,
     #[command(flatten)]
     pub(super) model_options: ModelArgs,
     #[command(flatten)]
@@ -116,6 +113,9 @@ pub(super) struct ModelArgs {
     /// Chat template to store instead of the model's own
     #[arg(long, value_name = "FILE")]
     pub(super) chat_template: Option<PathBuf>,
+    /// Quantize again what is already below 8 bits
+    #[arg(long)]
+    pub(super) allow_requantize: bool,
     /// Keep NaN and infinity instead of failing
     #[arg(long)]
     pub(super) allow_non_finite: bool,

@@ -2,11 +2,13 @@
 
 use super::args::{Cli, ListArgs};
 use super::{print, print_json};
+use crate::SCHEMA;
 use crate::arch::ARCHITECTURES;
 use crate::error::Result;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
+use serde_json::json;
 use std::process::ExitCode;
 use tersor_kernels::{Class, FORMATS};
 
@@ -40,7 +42,7 @@ pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
         })
         .collect();
     if args.json {
-        print_json(&rows);
+        print_json(&json!({ "schema": SCHEMA, "formats": rows }));
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::from("format   bits/weight  block  bytes  tersor\n");
@@ -68,7 +70,7 @@ pub(super) fn architectures(args: &ListArgs) -> Result<ExitCode> {
         .map(|a| ArchitectureRow { gguf: a.gguf, classes: a.hf.iter().map(|(class, _)| *class).collect() })
         .collect();
     if args.json {
-        print_json(&rows);
+        print_json(&json!({ "schema": SCHEMA, "architectures": rows }));
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::new();

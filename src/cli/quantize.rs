@@ -14,12 +14,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
         embedding_type: args.token_embedding_type,
         fallback: args.fallback,
         strict: args.strict,
-        allow_requantize: args.allow_requantize,
         ..Recipe::new(Container::Gguf, Target::Type(args.r#type))
     };
     let recipe = write::with_model_options(recipe, &args.model_options, &args.write);
-    if !args.write.quiet {
-        eprintln!("quantizing `{}` to {}", args.model.display(), args.r#type.name);
-    }
     write::run(&args.model, &recipe, &args.write)
 }

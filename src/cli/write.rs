@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 /// Take over the options that every writing command has.
 pub(super) fn with_model_options(recipe: Recipe, args: &ModelArgs, write: &WriteArgs) -> Recipe {
-    let ModelArgs { rules, drop, overrides, pre, chat_template, allow_non_finite } = args.clone();
+    let ModelArgs { rules, drop, overrides, pre, chat_template, allow_requantize, allow_non_finite } = args.clone();
     let max_file_bytes = write.split_max_size;
-    Recipe { rules, drop, overrides, pre, chat_template, allow_non_finite, max_file_bytes, ..recipe }
+    Recipe { rules, drop, overrides, pre, chat_template, allow_requantize, allow_non_finite, max_file_bytes, ..recipe }
 }
 
 /// Prepare, then write or show the plan.

@@ -1,39 +1,11 @@
 //! Facts from a model card: the YAML between `---` lines at the head of README.md.
 
-use serde::Deserialize;
+use serde_json::Value;
 use std::path::Path;
 
 /// The facts that GGUF has keys for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Card {
-    pub(super) license: Option<String>,
-    pub(super) license_name: Option<String>,
-    pub(super) license_link: Option<String>,
-    language: OneOrMany,
-    tags: OneOrMany,
-    base_model: OneOrMany,
-}
-
-/// The Hub takes a value or a list of values.
-#[derive(Debug, Default, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    fn list(&self) -> Vec<String> {
-        match self {
-            OneOrMany::None => Vec::new(),
-            OneOrMany::One(one) => vec![one.clone()],
-            OneOrMany::Many(many) => many.clone(),
-        }
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct Card(Value);
 
 impl Card {
     /// The card of a folder. A folder without one, or with one that is not YAML, simply has no such facts: they are
@@ -46,19 +18,29 @@ impl Card {
     fn parse(text: &str) -> Option<Card> {
         let rest = text.strip_prefix("---")?.trim_start_matches('\r').strip_prefix('\n')?;
         let end = rest.find("\n---")?;
-        serde_saphyr::from_str(&rest[..end]).ok()
+        serde_saphyr::from_str(&rest[..end]).ok().map(Card)
     }
 
-    pub(super) fn languages(&self) -> Vec<String> {
-        self.language.list()
+    /// The text of a field.
+    pub(super) fn text(&self, field: &str) -> Option<String> {
+        scalar(self.0.get(field)?)
     }
 
-    pub(super) fn tags(&self) -> Vec<String> {
-        self.tags.list()
+    /// The texts of a field that is a value or a list of values, as the Hub takes it.
+    pub(super) fn list(&self, field: &str) -> Vec<String> {
+        match self.0.get(field) {
+            Some(Value::Array(values)) => values.iter().filter_map(scalar).collect(),
+            Some(value) => scalar(value).into_iter().collect(),
+            None => Vec::new(),
+        }
     }
+}
 
-    pub(super) fn base_models(&self) -> Vec<String> {
-        self.base_model.list()
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
     }
 }
 
@@ -68,12 +50,17 @@ mod tests {
 
     #[test]
     fn values_and_lists() {
-        let card = Card::parse("---\nlicense: mit\nlanguage: en\nbase_model:\n- a/b\n- c/d\nother: {x: 1}\n---\n# T\n");
+        let card =
+            Card::parse("---\nlicense: mit\nlanguage: en\nbase_model:\n- a/b\n- c/d\ntags: [2024, {x: 1}]\n---\n# T\n");
         let card = card.unwrap();
-        assert_eq!(card.license.as_deref(), Some("mit"));
-        assert_eq!((card.languages(), card.base_models()), (vec!["en".to_owned()], vec!["a/b".into(), "c/d".into()]));
+        assert_eq!(card.text("license").as_deref(), Some("mit"));
+        assert_eq!(
+            (card.list("language"), card.list("base_model")),
+            (vec!["en".to_owned()], vec!["a/b".into(), "c/d".into()])
+        );
+        assert_eq!(card.list("tags"), ["2024"]);
         for none in ["", "# Title", "---\nlicense: mit\n", "---\n: : :\n\t- x\n---\n"] {
-            assert!(Card::parse(none).is_none_or(|c| c.license.is_none()), "{none:?}");
+            assert!(Card::parse(none).is_none_or(|c| c.text("license").is_none()), "{none:?}");
         }
     }
 }

@@ -23,10 +23,6 @@ pub(super) struct Candidate<'a> {
     pub(super) from_gguf: bool,
 }
 
-/// llama-quantize's substitutes for rows that its 256-value formats do not divide; everything else becomes f16.
-const SUBSTITUTES: &[(&str, &str)] =
-    &[("q2_k", "q4_0"), ("q3_k", "q4_0"), ("q4_k", "q5_0"), ("q5_k", "q5_1"), ("q6_k", "q8_0")];
-
 /// Format and reason.
 pub(super) fn choose(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
     let (wanted, why) = wanted(recipe, c);
@@ -44,7 +40,7 @@ pub(super) fn choose(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static For
         let (tensor, format, block) = (c.name.to_owned(), wanted.name, wanted.block);
         return Err(Error::Misshapen { tensor, cols: c.cols, format, block });
     } else {
-        (substitute(recipe.fallback, wanted, c.cols), Why::Fallback { wanted })
+        (substitute(recipe.fallback, c.cols), Why::Fallback { wanted })
     };
     if format != c.stored {
         check_source(recipe, c, format)?;
@@ -70,7 +66,10 @@ fn wanted(recipe: &Recipe, c: &Candidate<'_>) -> (&'static Format, Why) {
         return (rule.format, Why::Rule(rule.text.clone()));
     }
     match recipe.target {
-        Target::Keep => (nearest_float(c.stored, recipe.container, c.from_gguf), Why::Kept),
+        Target::Keep => match nearest_float(c.stored, recipe.container, c.from_gguf) {
+            same if same == c.stored => (same, Why::Kept),
+            float => (float, Why::Nearest),
+        },
         Target::Float(format) => (format, Why::FileType),
         Target::Type(file_type) => match file_type.for_role(c.role).filter(|_| !recipe.pure) {
             Some(format) => (format, Why::Role),
@@ -94,14 +93,12 @@ fn nearest_float(stored: &'static Format, container: Container, from_gguf: bool)
     }
 }
 
-fn substitute(fallback: Fallback, wanted: &Format, cols: u64) -> &'static Format {
-    let divides = |f: &&'static Format| cols.is_multiple_of(f.block as u64);
-    let asked = match fallback {
-        Fallback::Format(f) => Some(f),
-        Fallback::Llama => None,
-    };
-    let llama = SUBSTITUTES.iter().find(|(name, _)| *name == wanted.name).and_then(|(_, to)| Format::by_name(to));
-    asked.filter(divides).or(llama.filter(divides)).unwrap_or_else(|| named("f16"))
+/// llama-quantize stores rows in f16 that no 32-value block divides.
+fn substitute(fallback: Fallback, cols: u64) -> &'static Format {
+    match fallback {
+        Fallback::Format(f) if cols.is_multiple_of(f.block as u64) => f,
+        _ => named("f16"),
+    }
 }
 
 /// The stored values can be had, and are worth encoding.

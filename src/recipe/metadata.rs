@@ -18,16 +18,16 @@ pub(super) fn general(architecture: &str, name: &str, folder: &Path, parameters:
     m.set("general.name", name);
     m.set("general.size_label", size_label(parameters));
     let card = Card::read(folder);
-    for (key, value) in [
-        ("general.license", &card.license),
-        ("general.license.name", &card.license_name),
-        ("general.license.link", &card.license_link),
+    for (key, field) in [
+        ("general.license", "license"),
+        ("general.license.name", "license_name"),
+        ("general.license.link", "license_link"),
     ] {
-        if let Some(value) = value {
-            m.set(key, value.as_str());
+        if let Some(value) = card.text(field) {
+            m.set(key, value);
         }
     }
-    let bases = card.base_models();
+    let bases = card.list("base_model");
     if !bases.is_empty() {
         m.set("general.base_model.count", bases.len() as u32);
     }
@@ -42,7 +42,7 @@ pub(super) fn general(architecture: &str, name: &str, folder: &Path, parameters:
             None => m.set(key("name"), base.as_str()),
         }
     }
-    for (key, values) in [("general.tags", card.tags()), ("general.languages", card.languages())] {
+    for (key, values) in [("general.tags", card.list("tags")), ("general.languages", card.list("language"))] {
         if !values.is_empty() {
             m.set(key, values);
         }
@@ -68,7 +68,7 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
     let id = match recipe.target {
         Target::Type(t) => Some(t.id),
         Target::Float(f) => known(f.name),
-        Target::Keep if m.get("general.file_type").is_some() => None,
+        Target::Keep if m.get("general.file_type").is_some() && plan.tensors.iter().all(|t| t.is_copy()) => None,
         Target::Keep => plan.formats().first().and_then(|(f, ..)| known(f.name)),
     };
     if let Some(id) = id {

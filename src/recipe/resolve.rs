@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::{BlockScale, Container, Input, Plan, Reorder, TensorPlan, Why};
 use crate::source::{Origin, Source};
-use crate::tensor::{Shape, TensorId};
+use crate::tensor::{Shape, TensorId, TensorInfo};
 use crate::tokenizer;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -39,11 +39,17 @@ pub enum Head {
     Folder(Vec<NamedFile>),
 }
 
+/// Names in a hint.
+const SHOWN: usize = 5;
+/// Divisors of the rotary frequencies, in GGUF.
+const ROPE_FREQS: &str = "rope_freqs.weight";
+
 /// Decide everything.
 ///
 /// # Errors
 /// Whatever makes the job impossible, before a weight is read.
 pub fn resolve(source: &Source, recipe: &Recipe) -> Result<Job> {
+    check_options(source, recipe)?;
     match (&source.origin, recipe.container) {
         (Origin::HuggingFace { folder, config }, Container::Gguf) => folder_to_gguf(source, recipe, folder, config),
         (Origin::Gguf { metadata }, Container::Gguf) => gguf_to_gguf(source, recipe, metadata),
@@ -55,6 +61,24 @@ pub fn resolve(source: &Source, recipe: &Recipe) -> Result<Job> {
             let path = source.path.with_file_name("config.json");
             Err(Error::io("open", &path)(std::io::ErrorKind::NotFound.into()))
         }
+    }
+}
+
+/// An option that could do nothing is an error, not silence.
+fn check_options(source: &Source, recipe: &Recipe) -> Result<()> {
+    let from_folder = matches!(source.origin, Origin::HuggingFace { .. });
+    let to_gguf = recipe.container == Container::Gguf;
+    let idle = [
+        ("--pre", recipe.pre.is_some() && !(from_folder && to_gguf), "a Hugging Face folder that becomes GGUF"),
+        ("--chat-template", recipe.chat_template.is_some() && !(from_folder && to_gguf), "a folder that becomes GGUF"),
+        ("--override-kv", !recipe.overrides.is_empty() && !to_gguf, "GGUF output"),
+    ];
+    match idle.iter().find(|(_, idle, _)| *idle) {
+        Some((option, _, use_of)) => Err(Error::Usage {
+            problem: format!("`{option}` has no effect here: it is for {use_of}"),
+            hint: format!("leave `{option}` out"),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -138,16 +162,27 @@ impl<'a> Planner<'a> {
         Ok(Some(BlockScale { id, rows, cols }))
     }
 
+    /// Names that a pattern could have meant.
+    fn near(&self, pattern: &str) -> Vec<String> {
+        let names = || self.tensors.iter().map(|t| &t.name);
+        let alike = names().filter(|n| n.contains(pattern.trim_matches(['.', '*', '?'])));
+        let mut near: Vec<String> = alike.take(SHOWN).cloned().collect();
+        if near.is_empty() {
+            near = names().filter(|n| n.ends_with(".weight") && !n.contains("norm")).take(SHOWN).cloned().collect();
+        }
+        near
+    }
+
     fn finish(self) -> Result<Plan> {
+        if let Some(pattern) = self.recipe.drop.iter().find(|p| !self.dropped.iter().any(|(name, _)| glob(p, name))) {
+            return Err(Error::RuleUnmatched { rule: pattern.clone(), near: self.near(pattern) });
+        }
         if let Some((_, rule)) = self.recipe.rules.iter().enumerate().find(|(n, _)| !self.used.contains(n)) {
-            let literal = rule.literal();
-            let names = self.tensors.iter().map(|t| &t.name);
-            let mut near: Vec<String> =
-                names.clone().filter(|n| n.contains(literal.trim_matches('.'))).cloned().collect();
-            if near.is_empty() {
-                near = names.filter(|n| n.ends_with(".weight") && !n.contains("norm")).take(5).cloned().collect();
+            if self.tensors.iter().any(|t| rule.matches(&[&t.name])) {
+                let problem = "it matches only tensors that stay float: norms, biases and other vectors".to_owned();
+                return Err(Error::BadRule { rule: rule.text.clone(), problem });
             }
-            near.truncate(5);
+            let near = self.near(rule.literal());
             return Err(Error::RuleUnmatched { rule: rule.text.clone(), near });
         }
         let source_bytes = self.source.tensors().iter().map(|t| t.bytes).sum();
@@ -161,9 +196,9 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
     let settings = arch::from_config(&path, config)?;
     let mut planner = Planner::new(source, recipe, settings.tied);
     planner.float8 = folder::float8_blocks(&path, config)?;
-    plan_by_rules(&mut planner, &settings)?;
+    plan_by_rules(&mut planner, &settings, Direction::ToGguf)?;
     if let Some(values) = settings.rope_divisors() {
-        planner.tensors.insert(1.min(planner.tensors.len()), computed("rope_freqs.weight", values));
+        planner.tensors.insert(1.min(planner.tensors.len()), computed(ROPE_FREQS, values));
     }
     let plan = planner.finish()?;
     let options = tokenizer::Options { pre: recipe.pre.as_deref(), chat_template: recipe.chat_template.as_deref() };
@@ -190,27 +225,80 @@ fn computed(name: &str, values: Vec<f32>) -> TensorPlan {
     TensorPlan { name, role, layer, shape, input: Input::Computed(values), format, why: Why::Computed }
 }
 
-/// Every tensor of the checkpoint by the family's rules: none unknown, none missing, each of the right shape.
-fn plan_by_rules(planner: &mut Planner<'_>, settings: &Settings) -> Result<()> {
+/// Which of a rule's names is the source's and which the output's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToGguf,
+    ToFolder,
+}
+
+impl Direction {
+    fn rule(self, architecture: &Architecture, name: &str) -> Option<(&'static NameRule, Option<u32>)> {
+        match self {
+            Direction::ToGguf => architecture.by_hf(name),
+            Direction::ToFolder => architecture.by_gguf(name),
+        }
+    }
+
+    /// Names in the source and in the output.
+    fn names(self, rule: &NameRule) -> (&'static str, &'static str) {
+        match self {
+            Direction::ToGguf => (rule.hf, rule.gguf),
+            Direction::ToFolder => (rule.gguf, rule.hf),
+        }
+    }
+
+    fn order(self, rule: &NameRule, settings: &Settings) -> Reorder {
+        let size = settings[Count::HeadSize];
+        match (rule.rows, self) {
+            (RowOrder::AsIs, _) => Reorder::None,
+            (RowOrder::Rotary, Direction::ToGguf) => Reorder::Interleave { size },
+            (RowOrder::Rotary, Direction::ToFolder) => Reorder::Deinterleave { size },
+        }
+    }
+}
+
+/// Every tensor of the source by the family's rules: none unknown, none missing, each of the right shape.
+fn plan_by_rules(planner: &mut Planner<'_>, settings: &Settings, direction: Direction) -> Result<()> {
     let architecture = settings.architecture;
-    let mut found: Vec<(u32, usize, TensorId)> = Vec::new();
-    let mut unmatched = Vec::new();
+    let found = match_rules(planner, settings, direction)?;
+    check_missing(planner, settings, direction)?;
+    for (_, index, id) in found {
+        let rule = &architecture.tensors[index];
+        let tensor = planner.source.tensor(id);
+        check_shape(planner.source, tensor, rule, settings)?;
+        let layer = direction.rule(architecture, &tensor.name).and_then(|(_, layer)| layer);
+        let name = with_layer(direction.names(rule).1, layer);
+        planner.add(id, name, rule.role, layer, direction.order(rule, settings))?;
+    }
+    Ok(())
+}
+
+/// Tensors that a rule names, in the order of the output: what stands before the layers, the layers, the rest.
+fn match_rules(
+    planner: &mut Planner<'_>,
+    settings: &Settings,
+    direction: Direction,
+) -> Result<Vec<(u32, usize, TensorId)>> {
+    let architecture = settings.architecture;
+    let (mut found, mut unmatched) = (Vec::new(), Vec::new());
     for (n, tensor) in planner.source.tensors().iter().enumerate() {
         let name = &tensor.name;
-        if planner.dropped_by_user(name) || planner.float8.is_some() && name.ends_with("_scale_inv") {
+        let scale = planner.float8.is_some() && name.ends_with("_scale_inv");
+        if planner.dropped_by_user(name) || scale || direction == Direction::ToFolder && name == ROPE_FREQS {
             continue;
         }
         if architecture.ignored.iter().any(|p| glob(p, name)) {
             planner.dropped.push((name.clone(), "no loader needs it"));
             continue;
         }
-        match architecture.by_hf(name) {
+        match direction.rule(architecture, name) {
             Some((rule, layer)) if layer.is_none_or(|l| u64::from(l) < settings[Count::Layers]) => {
                 if rule.need == Need::Untied && settings.tied {
                     planner.dropped.push((name.clone(), "the embedding serves as output head"));
                     continue;
                 }
-                let index = rule_index(architecture, rule);
+                let index = architecture.tensors.iter().position(|r| r.gguf == rule.gguf).unwrap_or(usize::MAX);
                 let before_layers = if rule.role == Role::TokenEmbedding { 0 } else { u32::MAX };
                 found.push((layer.map_or(before_layers, |l| l + 1), index, TensorId(n)));
             }
@@ -220,31 +308,25 @@ fn plan_by_rules(planner: &mut Planner<'_>, settings: &Settings) -> Result<()> {
     if !unmatched.is_empty() {
         return Err(Error::UnmatchedTensors { architecture: architecture.gguf, names: unmatched });
     }
-    check_missing(planner, settings)?;
     found.sort_unstable_by_key(|(layer, index, _)| (*layer, *index));
-    for (_, index, id) in found {
-        let rule = &architecture.tensors[index];
-        let tensor = planner.source.tensor(id);
-        let wanted = rule.shape_in(settings).filter(|s| *s == tensor.shape);
-        if wanted.is_none() {
-            let wanted = rule.shape_in(settings).map_or("a smaller one".into(), |s| s.to_string());
-            return Err(Error::Shape { tensor: tensor.name.clone(), found: tensor.shape.to_string(), wanted });
-        }
-        let layer = architecture.by_hf(&tensor.name).and_then(|(_, layer)| layer);
-        let order = match rule.rows {
-            RowOrder::AsIs => Reorder::None,
-            RowOrder::Rotary(_) => Reorder::Interleave { size: settings[Count::HeadSize] },
-        };
-        planner.add(id, with_layer(rule.gguf, layer), rule.role, layer, order)?;
+    Ok(found)
+}
+
+fn check_shape(source: &Source, tensor: &TensorInfo, rule: &NameRule, settings: &Settings) -> Result<()> {
+    let wanted = rule.shape_in(settings);
+    if wanted.as_ref() != Some(&tensor.shape) {
+        let wanted = wanted.map_or("a smaller one".into(), |s| s.to_string());
+        return Err(Error::Shape { tensor: tensor.name.clone(), found: tensor.shape.to_string(), wanted });
+    }
+    // Values of a bias move one by one, so they must not be in blocks.
+    if rule.rows == RowOrder::Rotary && tensor.shape.rank() < 2 && tensor.format.block != 1 {
+        let place = format!("tensor `{}`", tensor.name);
+        return Err(Error::malformed(&source.path, place, tensor.format.name, "a float format"));
     }
     Ok(())
 }
 
-fn rule_index(architecture: &Architecture, rule: &NameRule) -> usize {
-    architecture.tensors.iter().position(|r| r.gguf == rule.gguf).unwrap_or(usize::MAX)
-}
-
-fn check_missing(planner: &Planner<'_>, settings: &Settings) -> Result<()> {
+fn check_missing(planner: &Planner<'_>, settings: &Settings, direction: Direction) -> Result<()> {
     let mut names = Vec::new();
     for rule in settings.architecture.tensors {
         if rule.need == Need::Optional || rule.need == Need::Untied && settings.tied {
@@ -252,7 +334,7 @@ fn check_missing(planner: &Planner<'_>, settings: &Settings) -> Result<()> {
         }
         let layers = if rule.per_layer() { settings[Count::Layers] as u32 } else { 1 };
         for layer in 0..layers {
-            let name = with_layer(rule.hf, rule.per_layer().then_some(layer));
+            let name = with_layer(direction.names(rule).0, rule.per_layer().then_some(layer));
             if planner.source.find(&name).is_none() && !planner.recipe.drop.iter().any(|p| glob(p, &name)) {
                 names.push(name);
             }
@@ -319,32 +401,14 @@ fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Resul
     let embedding = source.find("token_embd.weight").map(|id| source.tensor(id).shape.rows());
     let embedding = embedding.ok_or_else(|| Error::MissingTensors { names: vec!["token_embd.weight".into()] })?;
     let tied = source.find("output.weight").is_none();
-    let divisors = source.find("rope_freqs.weight").map(|id| small_tensor(source, id)).transpose()?;
+    let divisors = source.find(ROPE_FREQS).map(|id| small_tensor(source, id)).transpose()?;
     let settings = arch::from_metadata(path, carried, embedding, tied, divisors.as_deref())?;
     let mut planner = Planner::new(source, recipe, tied);
-    let architecture = settings.architecture;
-    let mut unmatched = Vec::new();
-    let mut biased = false;
-    for (n, tensor) in source.tensors().iter().enumerate() {
-        if tensor.name == "rope_freqs.weight" || planner.dropped_by_user(&tensor.name) {
-            continue;
-        }
-        let Some((rule, layer)) = architecture.by_gguf(&tensor.name) else {
-            unmatched.push(tensor.name.clone());
-            continue;
-        };
-        let order = match rule.rows {
-            RowOrder::AsIs => Reorder::None,
-            RowOrder::Rotary(_) => Reorder::Deinterleave { size: settings[Count::HeadSize] },
-        };
-        biased |= rule.gguf.ends_with("attn_q.bias");
-        planner.add(TensorId(n), with_layer(rule.hf, layer), rule.role, layer, order)?;
-    }
-    if !unmatched.is_empty() {
-        return Err(Error::UnmatchedTensors { architecture: architecture.gguf, names: unmatched });
-    }
+    plan_by_rules(&mut planner, &settings, Direction::ToFolder)?;
     let plan = planner.finish()?;
-    let mut config = arch::to_config(&settings, folder::torch_name(main_dtype(&plan)), biased);
+    let has = |part: &str| plan.tensors.iter().any(|t| t.role == Role::Bias && t.name.contains(part));
+    let biases = arch::Biases { attention: has(".self_attn."), ffn: has(".mlp.") };
+    let mut config = arch::to_config(&settings, folder::torch_name(main_dtype(&plan)), biases);
     let generation = folder::generation_config(carried);
     for (key, value) in generation.as_object().into_iter().flatten() {
         config.insert(key.clone(), value.clone());

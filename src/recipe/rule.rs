@@ -4,6 +4,7 @@ use super::file_type::written_format;
 use crate::arch::glob;
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value, ValueType};
+use crate::sink::SOURCE_HASH;
 use std::str::FromStr;
 use tersor_kernels::Format;
 
@@ -59,7 +60,7 @@ impl FromStr for Override {
         let bad = |problem: String| Error::BadRule { rule: text.to_owned(), problem };
         let parts = text.split_once('=').and_then(|(key, rest)| Some((key, rest.split_once(':')?)));
         let (key, (kind, value)) = parts.ok_or_else(|| bad("write KEY=TYPE:VALUE, such as a.b=u32:7".into()))?;
-        if key.is_empty() || key == crate::gguf::ALIGNMENT_KEY || key.starts_with("split.") {
+        if key.is_empty() || key == crate::gguf::ALIGNMENT_KEY || key.starts_with("split.") || key == SOURCE_HASH {
             return Err(bad(format!("`{key}` describes the file itself and cannot be set")));
         }
         let value = parse(kind, value).ok_or_else(|| bad(format!("`{value}` is no {kind}")))?;
@@ -120,7 +121,16 @@ mod tests {
         assert_eq!(metadata.get("b.n"), Some(&Value::U32(7)));
         assert_eq!(metadata.text("b.s"), Some("a=b:c"));
         assert_eq!(metadata.get("b.k"), Some(&Value::I8(-3)));
-        for bad in ["a", "a=7", "a=int:x", "a=complex:1", "a=u8:300", "general.alignment=u32:3", "a=float:inf"] {
+        for bad in [
+            "a",
+            "a=7",
+            "a=int:x",
+            "a=complex:1",
+            "a=u8:300",
+            "general.alignment=u32:3",
+            "tersor.source_blake3=str:x",
+            "a=float:inf",
+        ] {
             assert!(bad.parse::<Override>().is_err(), "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::SCHEMA;
 use crate::arch;
+use crate::plan::by_format;
 use crate::source::{Origin, Source};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -62,17 +63,8 @@ impl Inspection {
             }
             Origin::Bare => ("safetensors", None, Vec::new()),
         };
-        let mut formats: Vec<(&'static str, usize, u64)> = Vec::new();
-        for t in source.tensors() {
-            match formats.iter_mut().find(|f| f.0 == t.format.name) {
-                Some(row) => {
-                    row.1 += 1;
-                    row.2 += t.bytes;
-                }
-                None => formats.push((t.format.name, 1, t.bytes)),
-            }
-        }
-        formats.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.cmp(b.0)));
+        let formats = by_format(source.tensors().iter().map(|t| (t.format, t.bytes)));
+        let formats = formats.into_iter().map(|(f, tensors, bytes)| (f.name, tensors, bytes)).collect();
         let weights = source.tensors().iter().map(|t| t.shape.values()).sum();
         let tensor_bytes = source.tensors().iter().map(|t| t.bytes).sum();
         let row = |t: &crate::tensor::TensorInfo| InspectedTensor {

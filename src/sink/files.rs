@@ -2,8 +2,10 @@
 
 use super::Layout;
 use crate::error::{Error, Result};
+use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +19,7 @@ pub struct Output {
     folder: bool,
     files: Vec<Part>,
     committed: bool,
+    force: bool,
     /// Bytes written since the last flush.
     pending: AtomicU64,
     /// The first flush that failed.
@@ -54,7 +57,7 @@ impl Output {
         }
         let (target, folder_output) = (layout.target.clone(), layout.folder);
         let (files, committed, pending, failure) = Default::default();
-        let mut output = Output { target, folder: folder_output, files, committed, pending, failure };
+        let mut output = Output { target, folder: folder_output, files, committed, force, pending, failure };
         for f in &layout.files {
             let partial = match (&folder, f.path.file_name()) {
                 (Some(folder), Some(name)) => folder.join(name),
@@ -118,7 +121,7 @@ impl Output {
     /// Make the files durable and give them their names.
     ///
     /// # Errors
-    /// [`Error::Io`]; nothing is left then.
+    /// [`Error::Io`], and [`Error::Exists`] when the target appeared since the start; nothing is left then.
     pub fn commit(mut self) -> Result<()> {
         if let Some(failure) = self.failure.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(failure);
@@ -129,10 +132,18 @@ impl Output {
         if self.folder {
             let partial = partial_name(&self.target);
             sync_folder(&partial)?;
-            replace_folder(&partial, &self.target)?;
+            if self.force && fs::symlink_metadata(&self.target).is_ok() {
+                replace_folder(&partial, &self.target)?;
+            } else {
+                rename(&partial, &self.target, false)?;
+            }
         } else {
-            for part in &self.files {
-                fs::rename(&part.partial, &part.path).map_err(Error::io("rename", &part.partial))?;
+            for (done, part) in self.files.iter().enumerate() {
+                if let Err(e) = rename(&part.partial, &part.path, self.force) {
+                    // Half a set of splits is no output. With `force` the old files are gone already.
+                    self.files[..done].iter().for_each(|p| drop(fs::remove_file(&p.path)));
+                    return Err(e);
+                }
             }
         }
         self.committed = true;
@@ -168,6 +179,9 @@ impl Drop for Output {
     }
 }
 
+/// A link at the partial file's place would lead the run to write elsewhere.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits() as i32;
+
 /// Room for new files beside `target`, in bytes.
 ///
 /// # Errors
@@ -182,7 +196,7 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
-fn partial_name(path: &Path) -> PathBuf {
+pub(super) fn partial_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     path.with_file_name(name)
@@ -204,13 +218,35 @@ fn check_target(path: &Path, folder: bool, force: bool) -> Result<()> {
         (true, true) if !path.join("config.json").is_file() => {
             usage(format!("`{}` is no model folder, so it is not replaced", path.display()))
         }
-        _ => Ok(()),
+        (true, true) => match foreign_entry(path)? {
+            Some(name) => usage(format!("`{}` holds `{name}` too, so it is not replaced", path.display())),
+            None => Ok(()),
+        },
+        (false, false) if !found.is_file() && !found.is_symlink() => {
+            usage(format!("`{}` is no regular file, so it is not replaced", path.display()))
+        }
+        (false, false) => Ok(()),
     }
+}
+
+/// An entry of a folder that is no file of a model.
+fn foreign_entry(folder: &Path) -> Result<Option<String>> {
+    const ENDINGS: &[&str] = &["json", "safetensors", "model", "txt", "jinja", "md", "py"];
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let usual = path.extension().is_some_and(|e| ENDINGS.iter().any(|known| e == *known));
+        let licence = path.file_name().is_some_and(|n| n == "LICENSE");
+        if !path.is_file() || !(usual || licence) {
+            return Ok(Some(path.file_name().unwrap_or_default().to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Open and lock, then empty: a second run on the same target must not truncate what the first one writes.
 fn open_partial(path: &Path) -> Result<File> {
-    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let open =
+        || OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_FOLLOW).open(path);
     let file = open().map_err(Error::io("create", path))?;
     match file.try_lock() {
         Ok(()) => {}
@@ -242,19 +278,24 @@ fn sync_folder(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(Error::io("write", path))
 }
 
-/// Put `partial` in the place of `target`; an old folder is moved aside first and removed last.
+/// Rename; without `force` never over something that is there.
+fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
+    if force {
+        return fs::rename(from, to).map_err(Error::io("rename", from));
+    }
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(Error::Exists { path: to.to_owned() }),
+        // A file system without this kind of rename; that the target is absent was checked at the start.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(from, to).map_err(Error::io("rename", from)),
+        Err(e) => Err(Error::io("rename", from)(e.into())),
+    }
+}
+
+/// Put `partial` in the place of the folder `target`, which `check_target` has looked into. The two change places at
+/// once, so that there is always one of them; the old one then goes.
 fn replace_folder(partial: &Path, target: &Path) -> Result<()> {
-    if fs::symlink_metadata(target).is_err() {
-        return fs::rename(partial, target).map_err(Error::io("rename", partial));
-    }
-    let mut aside = target.file_name().unwrap_or_default().to_owned();
-    aside.push(".replaced.partial");
-    let aside = target.with_file_name(aside);
-    let _ = fs::remove_dir_all(&aside);
-    fs::rename(target, &aside).map_err(Error::io("rename", target))?;
-    if let Err(e) = fs::rename(partial, target) {
-        let _ = fs::rename(&aside, target);
-        return Err(Error::io("rename", partial)(e));
-    }
-    fs::remove_dir_all(&aside).map_err(Error::io("remove", &aside))
+    rustix::fs::renameat_with(CWD, partial, CWD, target, RenameFlags::EXCHANGE)
+        .map_err(|e| Error::io("replace", target)(e.into()))?;
+    fs::remove_dir_all(partial).map_err(Error::io("remove", partial))
 }

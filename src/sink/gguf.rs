@@ -29,6 +29,12 @@ pub(super) fn layout(target: &Path, plan: &Plan, metadata: &Metadata, max: Optio
     let reserve = encode_header(metadata, &entries, DEFAULT_ALIGNMENT).0.len() as u64 + 256;
     let fits_one = max.is_none_or(|max| total.unwrap_or(u64::MAX).saturating_add(reserve) <= max);
     let parts = partition(&sizes, reserve, if fits_one { None } else { max })?;
+    if parts.len() > usize::from(u16::MAX) {
+        return Err(Error::Usage {
+            problem: format!("{} files, a split has at most {}", parts.len(), u16::MAX),
+            hint: "pass a larger `--split-max-size`".into(),
+        });
+    }
     let mut layout =
         Layout { target: target.to_owned(), folder: false, files: Vec::new(), places: Vec::new(), digests: Vec::new() };
     for (number, part) in parts.iter().enumerate() {

@@ -66,6 +66,17 @@ impl Layout {
         safetensors::layout(target, plan, others, max_file_bytes)
     }
 
+    /// Everything that a run writes to or replaces: the files, the folder, and the partial names of both.
+    pub fn touched(&self) -> impl Iterator<Item = PathBuf> {
+        let paths = self.files.iter().map(|f| &f.path).chain([&self.target]);
+        let partial_folder = files::partial_name(&self.target);
+        let inside = self.files.iter().filter(|_| self.folder).filter_map(move |f| {
+            let name = f.path.file_name()?;
+            Some(partial_folder.join(name))
+        });
+        paths.flat_map(|p| [p.clone(), files::partial_name(p)]).chain(inside)
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.len).sum()

@@ -19,7 +19,10 @@ pub(super) fn layout(target: &Path, plan: &Plan, others: &[(String, Vec<u8>)], m
         layout.files.push(file);
     }
     let sizes: Vec<u64> = plan.tensors.iter().map(|t| t.bytes()).collect();
-    let parts = partition(&sizes, 0, Some(max.unwrap_or(SHARD_BYTES).max(sizes.iter().copied().max().unwrap_or(0))))?;
+    // The usual bound gives way to a larger tensor, one that was asked for does not.
+    let largest = sizes.iter().copied().max().unwrap_or(0);
+    let reserve = header(&plan.tensors).0.len() as u64;
+    let parts = partition(&sizes, reserve, Some(max.unwrap_or_else(|| SHARD_BYTES.max(largest + reserve))))?;
     let mut weight_map = Map::new();
     for (number, part) in parts.iter().enumerate() {
         let name = match parts.len() {

@@ -36,12 +36,14 @@ pub struct Comparison {
     pub differences: Vec<String>,
 }
 
-/// Reread the structure of a written GGUF file with the second reader.
+/// Reread the structure of a written GGUF file with the second reader; gives the number of its tensors.
 ///
 /// # Errors
 /// [`Error::Unverified`] under the name that the file will have.
-pub fn structure(written: &Path, name: &Path) -> Result<()> {
-    structure::check(written).map(|_| ()).map_err(|problem| Error::Unverified { path: name.to_owned(), problem })
+pub fn structure(written: &Path, name: &Path) -> Result<u64> {
+    structure::check(written)
+        .map(|seen| seen.tensors)
+        .map_err(|problem| Error::Unverified { path: name.to_owned(), problem })
 }
 
 /// Rebuild the tokenizer of a GGUF file from its own `metadata` and hold it against tokenizer.json in `folder` on

@@ -57,7 +57,6 @@ const ALIGNMENT: u64 = 32;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) tensors: u64,
-    pub(super) keys: u64,
 }
 
 struct Walk<R> {
@@ -117,7 +116,7 @@ impl<R: Read + Seek> Walk<BufReader<R>> {
             expected += padded;
         }
         match self.len - self.at {
-            0 => Ok(Seen { tensors, keys }),
+            0 => Ok(Seen { tensors }),
             rest => Err(format!("{rest} bytes after the last tensor")),
         }
     }
