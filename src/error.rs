@@ -89,7 +89,7 @@ pub enum Error {
         method: String,
     },
     /// Tensors that no naming rule of the architecture covers.
-    #[error("{} of `{architecture}` no rule names: {}", count(names.len(), "tensor"), list(names))]
+    #[error("`{architecture}` has no {} of this name: {}", if names.len() == 1 { "tensor" } else { "tensors" }, list(names))]
     UnmatchedTensors {
         /// The family.
         architecture: &'static str,
@@ -283,6 +283,12 @@ impl Error {
         let hint = match self {
             Error::NotCached { repo, .. } => format!("hf download {repo}"),
             Error::NotAModel { .. } => "give the folder that holds config.json and model.safetensors".into(),
+            Error::Inexpressible { key, .. } if key == "sliding_window" => {
+                "if your texts stay shorter than the window, set it to null in a copy of config.json".into()
+            }
+            Error::Shape { .. } | Error::MissingTensors { .. } => {
+                "config.json and the weights must be of one model, and the download complete".into()
+            }
             Error::MissingKey { path, .. } if path.ends_with("config.json") => {
                 "config.json must be the one that transformers wrote for this model".into()
             }

@@ -5,21 +5,10 @@ use crate::source::read_bytes;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// Files that a converted folder takes over as they are.
-const CARRIED: &[&str] = &[
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "README.md",
-    "LICENSE",
-];
+/// Endings of the files that belong to a model beside its weights: tokenizer, templates, processors, code, card.
+const CARRIED: &[&str] = &["json", "jinja", "model", "txt", "md", "py"];
+/// Written anew, or only true of the weights that were read.
+const NOT_CARRIED: &[&str] = &["config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"];
 
 /// A file of the output folder.
 pub(super) type NamedFile = (String, Vec<u8>);
@@ -32,11 +21,19 @@ pub(super) fn carried_files(folder: &Path, config: &Map<String, Value>, dtype: &
     config.insert(key.into(), torch_name(dtype).into());
     config.remove("quantization_config");
     let mut files = vec![json_file("config.json", &Value::Object(config))];
-    for name in CARRIED {
-        let path = folder.join(name);
-        if path.is_file() {
-            files.push(((*name).to_owned(), read_bytes(&path)?));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let usual = path.extension().is_some_and(|e| CARRIED.iter().any(|known| e == *known));
+        if path.is_file() && (usual || name == "LICENSE") && !NOT_CARRIED.contains(&name.as_str()) {
+            names.push(name);
         }
+    }
+    names.sort();
+    for name in names {
+        let contents = read_bytes(&folder.join(&name))?;
+        files.push((name, contents));
     }
     Ok(files)
 }

@@ -386,8 +386,9 @@ fn folder_to_folder(source: &Source, recipe: &Recipe, folder: &Path, config: &Ma
     let known = arch::architecture_of(&path, config).ok();
     plan_as_named(&mut planner, |name| known.and_then(|a| a.by_hf(name)).map_or(Role::Other, |(rule, _)| rule.role))?;
     let plan = planner.finish()?;
-    let inputs = vec![folder::hash_file(&path)?];
     let files = folder::carried_files(folder, config, main_dtype(&plan))?;
+    let mut inputs = vec![folder::hash_file(&path)?];
+    inputs.extend(files.iter().skip(1).map(|(name, contents)| (name.clone(), blake3::hash(contents))));
     Ok(job(plan, Head::Folder(files), inputs, recipe))
 }
 

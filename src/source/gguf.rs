@@ -21,6 +21,15 @@ pub(super) fn open(path: &Path) -> Result<Source> {
     let siblings = siblings(path, count)?;
     let mut files = Vec::new();
     for (number, sibling) in siblings.iter().enumerate() {
+        if !sibling.exists() {
+            let found = format!("no `{}`", sibling.file_name().unwrap_or_default().to_string_lossy());
+            return Err(Error::malformed(
+                path,
+                format!("`{SPLIT_COUNT}` is {count}"),
+                found,
+                "all parts in one folder",
+            ));
+        }
         let (file, header) = read(sibling)?;
         for (key, wanted) in [(SPLIT_NO, number as u64), (SPLIT_COUNT, count)] {
             let found = header.metadata.count(key);
@@ -79,7 +88,7 @@ fn assemble(path: &Path, files: Vec<(DataFile, Header)>) -> Result<Source> {
             let shape = Shape::new(e.dims).expect("the header reader bounds the product");
             (TensorInfo { name: e.name, shape, format: e.format, bytes: e.bytes }, header.data_start + e.offset)
         });
-        tables.push((file, Table { tensors: tensors.collect() }));
+        tables.push((file, Table { tensors: tensors.collect(), facts: Default::default() }));
         metadata.get_or_insert(header.metadata);
     }
     let mut metadata = metadata.unwrap_or_default();

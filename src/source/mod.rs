@@ -30,6 +30,7 @@ pub struct Source {
     tensors: Vec<TensorInfo>,
     places: Vec<Place>,
     by_name: HashMap<String, TensorId>,
+    facts: HashMap<String, String>,
 }
 
 /// What stands beside the tensors.
@@ -67,6 +68,8 @@ struct Place {
 
 /// The tensors of one file, as its header lists them.
 struct Table {
+    /// `__metadata__` of a safetensors file.
+    facts: HashMap<String, String>,
     tensors: Vec<(TensorInfo, u64)>,
 }
 
@@ -123,9 +126,13 @@ impl Source {
             tensors: Vec::new(),
             places: Vec::new(),
             by_name: HashMap::new(),
+            facts: HashMap::new(),
         };
         for (file, table) in files {
             let number = source.files.len();
+            if number == 0 {
+                source.facts = table.facts;
+            }
             for (tensor, offset) in table.tensors {
                 let id = TensorId(source.tensors.len());
                 if source.by_name.insert(tensor.name.clone(), id).is_some() {
@@ -153,6 +160,14 @@ impl Source {
     /// The tensor with this name.
     pub fn find(&self, name: &str) -> Option<TensorId> {
         self.by_name.get(name).copied()
+    }
+
+    /// A text that the writer left in the first file: a GGUF key, or an entry of safetensors' `__metadata__`.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        match &self.origin {
+            Origin::Gguf { metadata } => metadata.text(key),
+            _ => self.facts.get(key).map(String::as_str),
+        }
     }
 
     /// Fill `buffer` with the tensor's stored bytes from `offset` on.

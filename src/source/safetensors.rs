@@ -3,7 +3,8 @@
 use super::{DataFile, Table, found_in_json};
 use crate::error::{Error, Result};
 use crate::tensor::{Shape, TensorInfo};
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -20,7 +21,10 @@ struct Entry {
 }
 
 /// Entries in header order. A map type would drop duplicate names in silence.
-struct Entries(Vec<(String, Entry)>);
+struct Entries {
+    tensors: Vec<(String, Entry)>,
+    facts: HashMap<String, String>,
+}
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -31,19 +35,19 @@ impl<'de> Deserialize<'de> for Entries {
                 f.write_str("an object of tensors")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
+                let (mut tensors, mut facts) = (Vec::new(), HashMap::new());
                 let mut seen = std::collections::HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !seen.insert(name.clone()) {
                         return Err(de::Error::custom(format_args!("a second `{name}`")));
                     }
                     if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
+                        facts = map.next_value()?;
                     } else {
-                        entries.push((name, map.next_value()?));
+                        tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Entries(entries))
+                Ok(Entries { tensors, facts })
             }
         }
         deserializer.deserialize_map(Collect)
@@ -58,7 +62,7 @@ pub(super) fn read_header(file: &DataFile) -> Result<Table> {
     let text = std::str::from_utf8(&header).map_err(|e| {
         Error::malformed(path, format!("header, byte {}", e.valid_up_to()), "bytes that are not UTF-8", "JSON")
     })?;
-    let Entries(entries) = serde_json::from_str(text).map_err(|e| {
+    let Entries { tensors: entries, facts } = serde_json::from_str(text).map_err(|e| {
         let place = format!("header, line {}, column {}", e.line(), e.column());
         Error::malformed(path, place, found_in_json(&e), "name -> dtype, shape, data_offsets")
     })?;
@@ -85,13 +89,18 @@ pub(super) fn read_header(file: &DataFile) -> Result<Table> {
     for (_, begin) in &mut tensors {
         *begin += data_start;
     }
-    Ok(Table { tensors })
+    Ok(Table { tensors, facts })
 }
 
 fn header_bytes(file: &DataFile) -> Result<Vec<u8>> {
     let path = &file.path;
     if file.len < 8 {
-        return Err(Error::malformed(path, "header length", format!("a file of {} bytes", file.len), "8 bytes"));
+        return Err(Error::malformed(
+            path,
+            "header length",
+            format!("a file of {} bytes", file.len),
+            "at least 8 bytes",
+        ));
     }
     let mut length = [0; 8];
     file.file.read_exact_at(&mut length, 0).map_err(Error::io("read", path))?;

@@ -85,6 +85,16 @@ fn open_index(folder: &Path, path: &Path) -> Result<Vec<(DataFile, Table)>> {
     }
     let mut files = Vec::new();
     for (shard, mut wanted) in shards {
+        if !folder.join(shard).exists() {
+            let example = wanted.iter().min().copied().unwrap_or_default();
+            let place = format!("weight_map: `{example}`");
+            return Err(Error::malformed(
+                path,
+                place,
+                format!("`{shard}`, which is not there"),
+                "all shards; finish the download",
+            ));
+        }
         let (file, table) = open_data(&folder.join(shard))?;
         for (t, _) in &table.tensors {
             if !wanted.remove(t.name.as_str()) {

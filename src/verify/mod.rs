@@ -1,5 +1,6 @@
 //! Is the output what it should be? A cheap check after every run, and a full comparison with the base.
 
+mod folder;
 mod metadata;
 mod structure;
 mod tensors;
@@ -96,6 +97,9 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
     let keep = Recipe { container, target: Target::Keep, allow_requantize: true, ..recipe.clone() };
     let job = resolve(&base_source, &keep)?;
     let hash = tensors::compare(&job, &base_source, &written, limits, &mut comparison)?;
+    if let (Origin::HuggingFace { folder, .. }, Head::Folder(wanted)) = (&written.origin, &job.head) {
+        folder::compare(&written, folder, wanted, &hash, &mut comparison.differences)?;
+    }
     if let (Origin::Gguf { metadata }, Head::Gguf(wanted)) = (&written.origin, &job.head) {
         metadata::compare(metadata, wanted, &hash, &mut comparison.differences);
         let sides = match &base_source.origin {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::plan::TensorPlan;
 use crate::recipe::Job;
 use crate::run::{Limits, Rederive};
-use crate::source::{Origin, Source};
+use crate::source::Source;
 use crate::tensor::TensorId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tersor_kernels::{Fit, Level};
@@ -39,10 +39,7 @@ pub(super) fn compare(
         })
         .collect();
     missing(&plan, job, written, &mut comparison.differences);
-    let ours = match &written.origin {
-        Origin::Gguf { metadata } => metadata.text("tersor.version") == Some(env!("CARGO_PKG_VERSION")),
-        _ => false,
-    };
+    let ours = written.fact("tersor.version") == Some(env!("CARGO_PKG_VERSION"));
     let rederive = Rederive::new(job, base, limits.level)?;
     let next = AtomicUsize::new(0);
     let worker = || -> Result<Vec<Row>> {

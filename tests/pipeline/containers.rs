@@ -57,7 +57,7 @@ fn each_container_becomes_each() {
             );
             tersor_in(&folder, &["verify", other, "--base", &fixture(model)]).exits(0);
         }
-        tersor_in(&folder, &["verify", "c", "--base", "a.gguf"]).exits(0);
+        tersor_in(&folder, &["verify", "c", "--base", "b.gguf"]).exits(0);
         tersor_in(&folder, &["verify", "b.gguf", "--base", "a.gguf"]).exits(0);
     }
 }

@@ -44,7 +44,7 @@ fn the_source_is_never_the_output() {
     let before = fs::read(at(&folder, "m.gguf")).unwrap();
     for (model, out) in [("m.gguf", "m.gguf"), ("m.gguf", "./hf/../m.gguf"), ("m.gguf", "other-name.gguf")] {
         let args = ["quantize", model, "-t", "q4_0", "--force", "-qo", out];
-        tersor_in(&folder, &args).fails(2, "is the model that is read");
+        tersor_in(&folder, &args).fails(2, "is or holds the model that is read");
     }
     let args = ["convert", "hf", "--to", "safetensors", "--force", "-qo", "hf"];
     tersor_in(&folder, &args).fails(2, "is the model that is read");
