@@ -7,11 +7,14 @@ use crate::recipe::{Job, Recipe, Target, resolve};
 use crate::run::{Limits, Measured, Progress, layout, run, working_memory};
 use crate::sink::{Layout, Output, free_space};
 use crate::source::{Origin, Source};
+use crate::tokenizer::{self, Encoder};
 use crate::verify;
 use std::fs::{self, File};
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tersor_kernels::Level;
 
@@ -48,6 +51,7 @@ pub struct Build {
     /// Bytes free where the output goes.
     pub free_disk: u64,
     options: Options,
+    reference: Mutex<Option<JoinHandle<Result<Option<Encoder>>>>>,
 }
 
 /// What a build did.
@@ -80,6 +84,7 @@ impl Build {
     /// Whatever makes the job impossible.
     pub fn prepare(model: &Path, recipe: &Recipe, options: Options) -> Result<Build> {
         let source = Source::open(model)?;
+        let reference = Mutex::new(load_reference(&source, recipe, &options));
         let job = resolve(&source, recipe)?;
         let target = options.output.clone().unwrap_or_else(|| default_output(&source, &job, recipe));
         let layout = layout(&job, &target)?;
@@ -89,7 +94,7 @@ impl Build {
         let (threads, working_memory) = fit_memory(&job, threads, options.memory)?;
         let limits = Limits { threads, level: Level::best() };
         let recipe = recipe.clone();
-        Ok(Build { source, job, recipe, layout, limits, working_memory, free_disk, options })
+        Ok(Build { source, job, recipe, layout, limits, working_memory, free_disk, options, reference })
     }
 
     /// Write the output, check it, and give it its name.
@@ -127,14 +132,15 @@ impl Build {
     }
 
     fn check_tokens(&self, output: &Output) -> Result<usize> {
-        let (Origin::HuggingFace { folder, .. }, Container::Gguf) = (&self.source.origin, self.job.plan.container)
-        else {
+        let started = self.reference.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(reference) = started.or_else(|| load_reference(&self.source, &self.recipe, &self.options)) else {
             return Ok(0);
         };
         let path = output.partial(0);
         let file = File::open(path).map_err(Error::io("open", path))?;
         let header = read_header(path, file, self.layout.files[0].len)?;
-        verify::tokenizer(&header.metadata, &self.layout.files[0].path, folder)
+        let load = || reference.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+        verify::tokenizer(&header.metadata, &self.layout.files[0].path, load)
     }
 
     fn check_structure(&self, output: &Output) -> Result<()> {
@@ -172,6 +178,17 @@ impl Build {
     fn unverified(&self, problem: String) -> Error {
         Error::Unverified { path: self.layout.target.clone(), problem }
     }
+}
+
+/// Start to read tokenizer.json for the check after writing, beside everything that comes before it; `None` when there
+/// will be no such check.
+fn load_reference(source: &Source, recipe: &Recipe, options: &Options) -> Option<JoinHandle<Result<Option<Encoder>>>> {
+    let Origin::HuggingFace { folder, .. } = &source.origin else { return None };
+    if options.no_verify || recipe.container != Container::Gguf {
+        return None;
+    }
+    let folder = folder.clone();
+    std::thread::Builder::new().spawn(move || tokenizer::reference(&folder)).ok()
 }
 
 /// `NAME-Q8_0.gguf` in the current folder, as files are named on the Hub; `NAME-hf` for a folder.

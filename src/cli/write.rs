@@ -8,6 +8,7 @@ use crate::build::{Build, Options};
 use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::report::{PlanReport, RunReport, render_plan, render_run};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,11 +24,12 @@ pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<Exi
     let options = Options {
         output: args.output.clone(),
         force: args.force,
-        no_verify: args.no_verify,
+        no_verify: args.no_verify || args.dry_run,
         threads: args.threads.map(usize::from),
         memory: args.memory.map(|mib| u64::from(mib) << 20),
     };
-    let build = Build::prepare(model, recipe, options)?;
+    // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
+    let build = ManuallyDrop::new(Build::prepare(model, recipe, options)?);
     if args.dry_run {
         let report = PlanReport::new(&build);
         if args.json {

@@ -78,6 +78,10 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
     m.set("tersor.recipe", recipe.provenance());
     m.set(SOURCE_HASH, NO_DIGEST);
+}
+
+/// What the user sets has the last word.
+pub(super) fn apply_overrides(m: &mut Metadata, recipe: &Recipe) {
     for o in &recipe.overrides {
         o.apply(m);
     }

@@ -209,8 +209,9 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
     }
     let mut m = metadata::general(settings.architecture.gguf, &source.name, folder, plan.values());
     m.extend(arch::to_metadata(&settings));
-    m.extend(tokenizer.into_metadata());
     metadata::set_provenance(&mut m, recipe, &plan);
+    m.extend(tokenizer.into_metadata());
+    metadata::apply_overrides(&mut m, recipe);
     Ok(job(plan, Head::Gguf(m), inputs, recipe))
 }
 
@@ -371,6 +372,7 @@ fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<
     let mut m = carried.clone();
     m.retain(|key| key != crate::gguf::ALIGNMENT_KEY);
     metadata::set_provenance(&mut m, recipe, &plan);
+    metadata::apply_overrides(&mut m, recipe);
     Ok(job(plan, Head::Gguf(m), vec![metadata_hash(carried)], recipe))
 }
 

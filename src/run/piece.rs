@@ -5,11 +5,14 @@ use crate::plan::{BlockScale, Input, Plan, Reorder, TensorPlan};
 use crate::source::Source;
 use crate::tensor::TensorId;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use tersor_kernels::{BadValue, Class, Fit, Format, Level, NonFinite};
 
 /// Values of a piece, unless one unit of its tensor is larger. Fixed, so that sums over pieces are the same in every
 /// run.
 const PIECE_VALUES: u64 = 1 << 19;
+/// Values that are decoded at a time.
+const STAGE_VALUES: u64 = 1 << 12;
 /// All blocks divide this.
 const BLOCK_MULTIPLE: u64 = 256;
 
@@ -26,12 +29,51 @@ pub(super) struct Piece {
 #[derive(Default)]
 pub(super) struct Buffers {
     /// Bytes as read.
-    pub(super) stored: Vec<u8>,
-    reordered: Vec<u8>,
+    pub(super) stored: Scratch<u8>,
+    reordered: Scratch<u8>,
     /// Values before rounding.
-    pub(super) decoded: Vec<f32>,
+    pub(super) decoded: Scratch<f32>,
     /// Bytes to write.
-    pub(super) encoded: Vec<u8>,
+    pub(super) encoded: Scratch<u8>,
+}
+
+impl Buffers {
+    /// The bytes to write are those that were read.
+    fn copy_stored(&mut self) {
+        self.encoded.set_len(self.stored.len());
+        self.encoded.copy_from_slice(&self.stored);
+    }
+}
+
+/// A slice of changing length over memory that only grows, so that a larger piece after a smaller one clears nothing.
+#[derive(Default)]
+pub(super) struct Scratch<T> {
+    memory: Vec<T>,
+    len: usize,
+}
+
+impl<T: Copy + Default> Scratch<T> {
+    /// Set the length; what is there stays, in no particular order.
+    fn set_len(&mut self, len: usize) {
+        if self.memory.len() < len {
+            self.memory.resize(len, T::default());
+        }
+        self.len = len;
+    }
+}
+
+impl<T> Deref for Scratch<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.memory[..self.len]
+    }
+}
+
+impl<T> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[..self.len]
+    }
 }
 
 /// The plan, cut up.
@@ -87,7 +129,7 @@ impl Piece {
     pub(super) fn read(&self, t: &TensorPlan, source: &Source, buffers: &mut Buffers) -> Result<usize> {
         let Input::Stored { id, format, .. } = &t.input else { return Ok(0) };
         let bytes = size(format, self.values);
-        buffers.stored.resize(bytes, 0);
+        buffers.stored.set_len(bytes);
         source.read(*id, size(format, self.start) as u64, &mut buffers.stored)?;
         Ok(bytes)
     }
@@ -102,22 +144,48 @@ impl Piece {
         buffers: &mut Buffers,
     ) -> Result<Fit, BadValue> {
         self.reorder(t, buffers);
-        let copy = t.is_copy();
-        if copy {
-            buffers.encoded.clone_from(&buffers.stored);
+        let non_finite = if keep_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
+        if t.is_copy() {
             // Values of double precision may be finite there and not here.
-            if t.format.class != Class::Float || t.format.bytes > 4 {
-                return Ok(Fit::default());
+            if t.format.class == Class::Float && t.format.bytes <= 4 && non_finite == NonFinite::Refuse {
+                self.staged(t, level, buffers, &mut |values, _| check_finite(values))?;
             }
+            std::mem::swap(&mut buffers.stored, &mut buffers.encoded);
+            return Ok(Fit::default());
+        }
+        buffers.encoded.set_len(size(t.format, self.values));
+        let encode = t.format.encoder().expect("the resolver checks the encoder");
+        if let Input::Stored { scale: None, .. } = &t.input {
+            return self.staged(t, level, buffers, &mut |values, out| encode(level, values, non_finite, out));
         }
         self.decode(t, scales, level, buffers);
-        let non_finite = if keep_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
-        if copy {
-            return check_finite(&buffers.decoded, non_finite);
-        }
-        buffers.encoded.resize(size(t.format, self.values), 0);
-        let encode = t.format.encoder().expect("the resolver checks the encoder");
         encode(level, &buffers.decoded, non_finite, &mut buffers.encoded)
+    }
+
+    /// Decode some values at a time, so that they stay in the first-level cache, and hand them to `use_them` with their
+    /// share of `buffers.encoded` (nothing, where that has another length).
+    fn staged(
+        &self,
+        t: &TensorPlan,
+        level: Level,
+        buffers: &mut Buffers,
+        use_them: &mut dyn FnMut(&[f32], &mut [u8]) -> Result<Fit, BadValue>,
+    ) -> Result<Fit, BadValue> {
+        let Input::Stored { format, .. } = &t.input else { return Ok(Fit::default()) };
+        let decode = format.decoder().expect("the resolver checks the decoder");
+        let mut fit = Fit::default();
+        let mut done = 0;
+        while done < self.values {
+            let count = STAGE_VALUES.min(self.values - done);
+            buffers.decoded.set_len(count as usize);
+            let from = size(format, done)..size(format, done + count);
+            decode(level, &buffers.stored[from], &mut buffers.decoded);
+            let to = size(t.format, done)..size(t.format, done + count);
+            let out = buffers.encoded.get_mut(to).unwrap_or_default();
+            fit += use_them(&buffers.decoded, out).map_err(|bad| bad.shifted(done as usize))?;
+            done += count;
+        }
+        Ok(fit)
     }
 
     /// Rearrange the rows in `buffers.stored`. A piece starts at a head, so rows count from its start.
@@ -127,10 +195,10 @@ impl Piece {
             return;
         }
         let row_bytes = size(format, row_values(t));
-        buffers.reordered.clear();
-        for row in 0..buffers.stored.len() / row_bytes {
+        buffers.reordered.set_len(buffers.stored.len());
+        for (row, to) in buffers.reordered.chunks_exact_mut(row_bytes).enumerate() {
             let from = order.source_row(row as u64) as usize * row_bytes;
-            buffers.reordered.extend_from_slice(&buffers.stored[from..from + row_bytes]);
+            to.copy_from_slice(&buffers.stored[from..from + row_bytes]);
         }
         // The bytes as stored were hashed before: the buffers may change places.
         std::mem::swap(&mut buffers.stored, &mut buffers.reordered);
@@ -139,7 +207,7 @@ impl Piece {
     /// From `buffers.stored` to `buffers.decoded`.
     fn decode(&self, t: &TensorPlan, scales: &Scales, level: Level, buffers: &mut Buffers) {
         let count = self.values as usize;
-        buffers.decoded.resize(count, 0.0);
+        buffers.decoded.set_len(count);
         match &t.input {
             Input::Computed(values) => {
                 buffers.decoded.copy_from_slice(&values[self.start as usize..][..count]);
@@ -177,11 +245,11 @@ impl Piece {
             self.decode(t, scales, level, buffers);
         }
         if copy {
-            buffers.encoded.clone_from(&buffers.stored);
+            buffers.copy_stored();
             return (readable, true);
         }
         let Some(encode) = t.format.encoder().filter(|_| readable) else { return (readable, false) };
-        buffers.encoded.resize(size(t.format, self.values), 0);
+        buffers.encoded.set_len(size(t.format, self.values));
         let done = encode(level, &buffers.decoded, NonFinite::Keep, &mut buffers.encoded);
         (true, done.is_ok())
     }
@@ -213,9 +281,8 @@ impl Piece {
 }
 
 /// Floats that are taken over as they are lose nothing, but NaN and infinity are still an error.
-fn check_finite(values: &[f32], non_finite: NonFinite) -> Result<Fit, BadValue> {
-    let bad = values.iter().position(|v| !v.is_finite()).filter(|_| non_finite == NonFinite::Refuse);
-    match bad {
+fn check_finite(values: &[f32]) -> Result<Fit, BadValue> {
+    match values.iter().position(|v| !v.is_finite()) {
         Some(index) => Err(BadValue::NonFinite { index, value: values[index] }),
         None => Ok(Fit::default()),
     }

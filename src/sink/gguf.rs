@@ -4,6 +4,7 @@ use super::{FileLayout, Layout, SOURCE_HASH, partition};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, Metadata, TensorEntry, align_up, encode_header, value_offset};
 use crate::plan::Plan;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// A string value's length stands before its text.
@@ -26,9 +27,12 @@ pub(super) fn layout(target: &Path, plan: &Plan, metadata: &Metadata, max: Optio
     let total = sizes.iter().try_fold(0u64, |sum, s| sum.checked_add(*s)).filter(|sum| *sum < 1 << 63);
     total.ok_or_else(too_large)?;
     // Only the first file holds the metadata, but a bound that is good for it is good for all.
-    let reserve = encode_header(metadata, &entries, DEFAULT_ALIGNMENT).0.len() as u64 + 256;
-    let fits_one = max.is_none_or(|max| total.unwrap_or(u64::MAX).saturating_add(reserve) <= max);
-    let parts = partition(&sizes, reserve, if fits_one { None } else { max })?;
+    let reserve = |max: u64| {
+        let head = encode_header(metadata, &entries, DEFAULT_ALIGNMENT).0.len() as u64 + 256;
+        if total.unwrap_or(u64::MAX).saturating_add(head) <= max { (0, None) } else { (head, Some(max)) }
+    };
+    let (reserve, max) = max.map_or((0, None), reserve);
+    let parts = partition(&sizes, reserve, max)?;
     if parts.len() > usize::from(u16::MAX) {
         return Err(Error::Usage {
             problem: format!("{} files, a split has at most {}", parts.len(), u16::MAX),
@@ -38,12 +42,7 @@ pub(super) fn layout(target: &Path, plan: &Plan, metadata: &Metadata, max: Optio
     let mut layout =
         Layout { target: target.to_owned(), folder: false, files: Vec::new(), places: Vec::new(), digests: Vec::new() };
     for (number, part) in parts.iter().enumerate() {
-        let mut keys = if number == 0 { metadata.clone() } else { Metadata::default() };
-        if parts.len() > 1 {
-            keys.set("split.no", number as u16);
-            keys.set("split.count", parts.len() as u16);
-            keys.set("split.tensors.count", entries.len() as i32);
-        }
+        let keys = keys_of_part(metadata, number, parts.len(), entries.len());
         if let Some(at) = value_offset(&keys, SOURCE_HASH) {
             layout.digests.push((number, at + STRING_LENGTH));
         }
@@ -55,6 +54,18 @@ pub(super) fn layout(target: &Path, plan: &Plan, metadata: &Metadata, max: Optio
     }
     layout.target = layout.files[0].path.clone();
     Ok(layout)
+}
+
+/// The keys of one file: all of them in the first, those of the split in each.
+fn keys_of_part(metadata: &Metadata, number: usize, parts: usize, tensors: usize) -> Cow<'_, Metadata> {
+    if parts == 1 {
+        return Cow::Borrowed(metadata);
+    }
+    let mut keys = if number == 0 { metadata.clone() } else { Metadata::default() };
+    keys.set("split.no", number as u16);
+    keys.set("split.count", parts as u16);
+    keys.set("split.tensors.count", tensors as i32);
+    Cow::Owned(keys)
 }
 
 /// llama.cpp's name of a split: `NAME-00001-of-00003.gguf`.

@@ -12,6 +12,7 @@ use crate::plan::Container;
 use crate::recipe::{Head, Recipe, Target, resolve};
 use crate::run::Limits;
 use crate::source::{Origin, Source};
+use crate::tokenizer::Encoder;
 use std::path::{Path, PathBuf};
 
 /// The outcome of a full comparison.
@@ -47,13 +48,18 @@ pub fn structure(written: &Path, name: &Path) -> Result<u64> {
         .map_err(|problem| Error::Unverified { path: name.to_owned(), problem })
 }
 
-/// Rebuild the tokenizer of a GGUF file from its own `metadata` and hold it against tokenizer.json in `folder` on
-/// built-in texts and every special token; gives how many there were, 0 when the folder has no tokenizer.json.
+/// Rebuild the tokenizer of a GGUF file from its own `metadata` and hold it against the source's tokenizer.json, which
+/// `reference` gives, on built-in texts and every special token; gives how many there were, 0 when there is no
+/// tokenizer.json.
 ///
 /// # Errors
 /// [`Error::Unverified`] under the name that the file will have.
-pub fn tokenizer(metadata: &Metadata, name: &Path, folder: &Path) -> Result<usize> {
-    let Some(sides) = tokens::Sides::from_folder(name, metadata, folder)? else { return Ok(0) };
+pub fn tokenizer(
+    metadata: &Metadata,
+    name: &Path,
+    reference: impl FnOnce() -> Result<Option<Encoder>>,
+) -> Result<usize> {
+    let Some(sides) = tokens::Sides::new(name, metadata, reference)? else { return Ok(0) };
     match sides.first_difference(std::iter::empty())? {
         Some(problem) => Err(Error::Unverified { path: name.to_owned(), problem }),
         None => Ok(sides.probes()),
@@ -103,7 +109,9 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
     if let (Origin::Gguf { metadata }, Head::Gguf(wanted)) = (&written.origin, &job.head) {
         metadata::compare(metadata, wanted, &hash, &mut comparison.differences);
         let sides = match &base_source.origin {
-            Origin::HuggingFace { folder, .. } => tokens::Sides::from_folder(output, metadata, folder),
+            Origin::HuggingFace { folder, .. } => {
+                tokens::Sides::new(output, metadata, || crate::tokenizer::reference(folder))
+            }
             Origin::Gguf { metadata: base_metadata } => tokens::Sides::from_gguf(output, metadata, base, base_metadata),
             Origin::Bare => Ok(None),
         };

@@ -19,18 +19,18 @@ const SPECIAL_TYPES: [i32; 2] = [3, 4];
 const MAX_SPECIAL: usize = 256;
 
 impl Sides {
-    /// `None` when the folder has no tokenizer.json to compare with, or the output names a pre-tokenizer (`--pre`) whose
-    /// structure is not known here.
-    pub(super) fn from_folder(output: &Path, metadata: &Metadata, folder: &Path) -> Result<Option<Sides>> {
+    /// `None` when the source has no tokenizer.json, or the output names a pre-tokenizer (`--pre`) whose structure is
+    /// not known here.
+    pub(super) fn new(
+        output: &Path,
+        metadata: &Metadata,
+        reference: impl FnOnce() -> Result<Option<Encoder>>,
+    ) -> Result<Option<Sides>> {
         if !tokenizer::can_rebuild(metadata) {
             return Ok(None);
         }
-        let (rebuilt, reference) = std::thread::scope(|scope| {
-            let reference = scope.spawn(|| tokenizer::reference(folder));
-            let rebuilt = tokenizer::rebuild(output, metadata);
-            (rebuilt, reference.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
-        });
-        let Some(base) = reference? else { return Ok(None) };
+        let rebuilt = tokenizer::rebuild(output, metadata);
+        let Some(base) = reference()? else { return Ok(None) };
         Ok(Some(Sides { output: rebuilt?, base, special: special_probes(metadata) }))
     }
 

@@ -99,6 +99,16 @@ pub enum BadValue {
     },
 }
 
+impl BadValue {
+    /// The same value in a slice that starts `by` values earlier.
+    pub fn shifted(self, by: usize) -> BadValue {
+        match self {
+            BadValue::NonFinite { index, value } => BadValue::NonFinite { index: index + by, value },
+            BadValue::Overflow { index, value } => BadValue::Overflow { index: index + by, value },
+        }
+    }
+}
+
 /// How well the encoded values stand for the originals, in sums that add up over a tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Fit {
