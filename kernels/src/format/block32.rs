@@ -59,15 +59,17 @@ pub(super) fn inverse(d: f32) -> f32 {
     if inverse.is_finite() { inverse } else { 0.0 }
 }
 
-/// The half-precision bytes of a scale, round half to even; an overflow is an error at `index`.
+/// Store a scale in half precision, round half to even, and give the value that was stored; an overflow is an error at
+/// `index`.
 #[inline(always)]
-pub(super) fn half_bytes<L: Lanes>(l: L, scale: f32, index: usize) -> Result<[u8; 2], BadValue> {
+pub(super) fn store_half<L: Lanes>(l: L, scale: f32, index: usize, out: &mut [u8]) -> Result<L::F, BadValue> {
     const INFINITY: u16 = 0x7c00;
     let bits = l.half_bits(scale);
     if bits & 0x7fff == INFINITY {
         return Err(BadValue::Overflow { index, value: scale });
     }
-    Ok(bits.to_le_bytes())
+    out[..2].copy_from_slice(&bits.to_le_bytes());
+    Ok(l.splat(l.half_value(bits)))
 }
 
 /// The value of the scale stored at `at`.
@@ -81,14 +83,15 @@ pub(super) trait Block32 {
     /// Bytes of one block.
     const BYTES: usize;
 
-    /// Encode finite values; `pair` holds the same as `x`, `index` is where the block starts, for errors.
+    /// Encode finite values, and give what they decode to; `pair` holds the same as `x`, `index` is where the block
+    /// starts, for errors.
     fn encode_block<L: Lanes>(
         l: L,
         x: &[f32; BLOCK],
         pair: Pair<L>,
         index: usize,
         out: &mut [u8],
-    ) -> Result<(), BadValue>;
+    ) -> Result<Pair<L>, BadValue>;
 
     /// Decode one block.
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L>;
@@ -120,8 +123,7 @@ pub(super) fn encode_blocks<B: Block32, L: Lanes>(
                 out[..2].copy_from_slice(&f16::NAN.to_le_bytes());
                 continue;
             }
-            B::encode_block(l, x, pair, index, out)?;
-            let decoded = B::decode_block(l, out);
+            let decoded = B::encode_block(l, x, pair, index, out)?;
             let (a, b) = (l.sub(decoded.0, pair.0), l.sub(decoded.1, pair.1));
             error = l.add(error, l.add(l.mul(a, a), l.mul(b, b)));
             energy = l.add(energy, l.add(l.mul(pair.0, pair.0), l.mul(pair.1, pair.1)));

@@ -1,7 +1,7 @@
 //! q4_0: 4-bit codes with one signed scale per 32 values.
 
 use super::block32::{
-    self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, pack_nibbles, signed_max, sixteen, unpack_nibbles,
+    self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half, unpack_nibbles,
 };
 use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
@@ -18,14 +18,15 @@ impl Block32 for Q4_0 {
         pair: Pair<L>,
         index: usize,
         out: &mut [u8],
-    ) -> Result<(), BadValue> {
+    ) -> Result<Pair<L>, BadValue> {
         let d = signed_max(l, x, pair) / -8.0;
-        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
+        let stored = store_half(l, d, index, out)?;
         let (inverse, offset, last) = (l.splat(inverse(d)), l.splat(8.5), l.splat(15.0));
-        let low = l.to_bytes(l.min(l.add(l.mul(pair.0, inverse), offset), last));
-        let high = l.to_bytes(l.min(l.add(l.mul(pair.1, inverse), offset), last));
+        let (low, low_values) = l.codes(l.min(l.add(l.mul(pair.0, inverse), offset), last));
+        let (high, high_values) = l.codes(l.min(l.add(l.mul(pair.1, inverse), offset), last));
         pack_nibbles(&low, &high, &mut out[2..18]);
-        Ok(())
+        let zero = l.splat(8.0);
+        Ok(Pair(l.mul(stored, l.sub(low_values, zero)), l.mul(stored, l.sub(high_values, zero))))
     }
 
     #[inline(always)]

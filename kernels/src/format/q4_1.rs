@@ -1,6 +1,6 @@
 //! q4_1: 4-bit codes with a scale and a minimum per 32 values.
 
-use super::block32::{self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, pack_nibbles, sixteen, unpack_nibbles};
+use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, sixteen, store_half, unpack_nibbles};
 use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
@@ -16,17 +16,17 @@ impl Block32 for Q4_1 {
         pair: Pair<L>,
         index: usize,
         out: &mut [u8],
-    ) -> Result<(), BadValue> {
+    ) -> Result<Pair<L>, BadValue> {
         let (min, max) = pair.min_max(l);
         let d = (max - min) / 15.0;
-        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
-        out[2..4].copy_from_slice(&half_bytes(l, min, index)?);
+        let stored = store_half(l, d, index, out)?;
+        let shift = store_half(l, min, index, &mut out[2..4])?;
         let (inverse, min) = (l.splat(inverse(d)), l.splat(min));
         let (half, last) = (l.splat(0.5), l.splat(15.0));
-        let low = l.to_bytes(l.min(l.add(l.mul(l.sub(pair.0, min), inverse), half), last));
-        let high = l.to_bytes(l.min(l.add(l.mul(l.sub(pair.1, min), inverse), half), last));
+        let (low, low_values) = l.codes(l.min(l.add(l.mul(l.sub(pair.0, min), inverse), half), last));
+        let (high, high_values) = l.codes(l.min(l.add(l.mul(l.sub(pair.1, min), inverse), half), last));
         pack_nibbles(&low, &high, &mut out[4..20]);
-        Ok(())
+        Ok(Pair(l.add(l.mul(stored, low_values), shift), l.add(l.mul(stored, high_values), shift)))
     }
 
     #[inline(always)]

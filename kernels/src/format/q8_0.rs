@@ -1,6 +1,6 @@
 //! q8_0: 8-bit codes with one scale per 32 values.
 
-use super::block32::{self, BLOCK, Block32, Pair, half_at, half_bytes, inverse, sixteen};
+use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, sixteen, store_half};
 use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
@@ -16,18 +16,18 @@ impl Block32 for Q8_0 {
         pair: Pair<L>,
         index: usize,
         out: &mut [u8],
-    ) -> Result<(), BadValue> {
+    ) -> Result<Pair<L>, BadValue> {
         let d = pair.max_abs(l) / 127.0;
-        out[..2].copy_from_slice(&half_bytes(l, d, index)?);
+        let stored = store_half(l, d, index, out)?;
         let inverse = l.splat(inverse(d));
         // Half away from zero: the largest float below one half does not push 0.49999997 over the edge.
         let half = l.splat(0.499_999_97);
-        for (x, at) in [(pair.0, 2), (pair.1, 18)] {
-            let scaled = l.mul(x, inverse);
-            let codes = l.to_bytes(l.add(scaled, l.copysign(half, scaled)));
-            out[at..at + 16].copy_from_slice(&codes);
-        }
-        Ok(())
+        let (low, high) = (l.mul(pair.0, inverse), l.mul(pair.1, inverse));
+        let (low_bytes, low) = l.codes(l.add(low, l.copysign(half, low)));
+        let (high_bytes, high) = l.codes(l.add(high, l.copysign(half, high)));
+        out[2..18].copy_from_slice(&low_bytes);
+        out[18..34].copy_from_slice(&high_bytes);
+        Ok(Pair(l.mul(stored, low), l.mul(stored, high)))
     }
 
     #[inline(always)]

@@ -26,8 +26,8 @@ pub(crate) trait Lanes: Copy {
     fn equal(self, a: Self::F, b: Self::F) -> u32;
     /// True when a lane is NaN or infinite.
     fn any_non_finite(self, a: Self::F) -> bool;
-    /// The low byte of each lane, truncated toward zero; lanes must lie within +-2^30.
-    fn to_bytes(self, a: Self::F) -> [u8; 16];
+    /// Each lane truncated toward zero, which must give an integer within +-2^30: its low byte, and its value.
+    fn codes(self, a: Self::F) -> ([u8; 16], Self::F);
     /// Unsigned bytes as values.
     fn widen_u8(self, bytes: &[u8; 16]) -> Self::F;
     /// Signed bytes as values.
@@ -131,12 +131,12 @@ impl Lanes for Scalar {
         bad
     }
     #[inline(always)]
-    fn to_bytes(self, a: [f32; 16]) -> [u8; 16] {
+    fn codes(self, a: [f32; 16]) -> ([u8; 16], [f32; 16]) {
         let mut out = [0; 16];
         for i in 0..16 {
             out[i] = a[i] as i32 as u8;
         }
-        out
+        (out, each!(i => a[i] as i32 as f32))
     }
     #[inline(always)]
     fn widen_u8(self, bytes: &[u8; 16]) -> [f32; 16] {

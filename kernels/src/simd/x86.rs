@@ -128,17 +128,18 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    fn to_bytes(self, a: Self::F) -> [u8; 16] {
+    fn codes(self, a: Self::F) -> ([u8; 16], Self::F) {
         unsafe {
             let byte = _mm256_set1_epi32(255);
-            let low = _mm256_and_si256(_mm256_cvttps_epi32(a.0), byte);
-            let high = _mm256_and_si256(_mm256_cvttps_epi32(a.1), byte);
+            let (low, high) = (_mm256_cvttps_epi32(a.0), _mm256_cvttps_epi32(a.1));
+            let values = (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high));
+            let (low, high) = (_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
             // Packing works within halves of a register: quarters 0, 2, 1, 3 come out and are put in order.
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
             let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             let mut out = [0; 16];
             _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
-            out
+            (out, values)
         }
     }
     #[inline(always)]
@@ -238,11 +239,12 @@ impl Lanes for Avx512 {
         unsafe { _mm512_fpclass_ps_mask::<0x99>(a) != 0 }
     }
     #[inline(always)]
-    fn to_bytes(self, a: __m512) -> [u8; 16] {
+    fn codes(self, a: __m512) -> ([u8; 16], __m512) {
         unsafe {
+            let codes = _mm512_cvttps_epi32(a);
             let mut out = [0; 16];
-            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)));
-            out
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(codes));
+            (out, _mm512_cvtepi32_ps(codes))
         }
     }
     #[inline(always)]
