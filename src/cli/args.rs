@@ -101,6 +101,19 @@ pub(super) struct ModelArgs {
     /// Format of the tensors whose Hugging Face or GGUF name fits; may be repeated, the first match wins
     #[arg(long = "rule", value_name = "PATTERN=FORMAT")]
     pub(super) rules: Vec<Rule>,
+    #[command(flatten)]
+    pub(super) beside: BesideArgs,
+    /// Quantize again what is already below 8 bits
+    #[arg(long)]
+    pub(super) allow_requantize: bool,
+    /// Keep NaN and infinity instead of failing
+    #[arg(long)]
+    pub(super) allow_non_finite: bool,
+}
+
+/// What shapes the output beside formats; `verify` must be told again.
+#[derive(Clone, Debug, Args)]
+pub(super) struct BesideArgs {
     /// Leave out the tensors whose name fits; may be repeated
     #[arg(long, value_name = "PATTERN")]
     pub(super) drop: Vec<String>,
@@ -113,12 +126,6 @@ pub(super) struct ModelArgs {
     /// Chat template to store instead of the model's own
     #[arg(long, value_name = "FILE")]
     pub(super) chat_template: Option<PathBuf>,
-    /// Quantize again what is already below 8 bits
-    #[arg(long)]
-    pub(super) allow_requantize: bool,
-    /// Keep NaN and infinity instead of failing
-    #[arg(long)]
-    pub(super) allow_non_finite: bool,
 }
 
 /// How to write.
@@ -172,18 +179,8 @@ pub(super) struct VerifyArgs {
     /// Text on which both tokenizers are compared too
     #[arg(long, value_name = "FILE")]
     pub(super) text: Option<PathBuf>,
-    /// Tensors that were left out; may be repeated
-    #[arg(long, value_name = "PATTERN")]
-    pub(super) drop: Vec<String>,
-    /// Metadata that was set; may be repeated
-    #[arg(long = "override-kv", value_name = "KEY=TYPE:VALUE")]
-    pub(super) overrides: Vec<Override>,
-    /// The pre-tokenizer that was named
-    #[arg(long, value_name = "NAME")]
-    pub(super) pre: Option<String>,
-    /// The chat template that was given
-    #[arg(long, value_name = "FILE")]
-    pub(super) chat_template: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) beside: BesideArgs,
     /// Worker threads [default: all that the process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) threads: Option<u16>,

@@ -1,7 +1,7 @@
 //! `tersor verify`.
 
 use super::args::VerifyArgs;
-use super::{DIFFERENT, print, print_json};
+use super::{DIFFERENT, print, print_json, write};
 use crate::error::Result;
 use crate::plan::Container;
 use crate::recipe::{Recipe, Target};
@@ -12,13 +12,7 @@ use std::process::ExitCode;
 use tersor_kernels::Level;
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
-    let recipe = Recipe {
-        drop: args.drop.clone(),
-        overrides: args.overrides.clone(),
-        pre: args.pre.clone(),
-        chat_template: args.chat_template.clone(),
-        ..Recipe::new(Container::Gguf, Target::Keep)
-    };
+    let recipe = write::with_beside(Recipe::new(Container::Gguf, Target::Keep), &args.beside);
     let threads = args.threads.map(usize::from);
     let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let limits = Limits { threads, level: Level::best() };

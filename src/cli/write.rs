@@ -1,6 +1,6 @@
 //! What `quantize` and `convert` share: from recipe to report.
 
-use super::args::{ModelArgs, WriteArgs};
+use super::args::{BesideArgs, ModelArgs, WriteArgs};
 use super::interrupt::Writing;
 use super::progress::Meter;
 use super::{print, print_json};
@@ -14,9 +14,15 @@ use std::process::ExitCode;
 
 /// Take over the options that every writing command has.
 pub(super) fn with_model_options(recipe: Recipe, args: &ModelArgs, write: &WriteArgs) -> Recipe {
-    let ModelArgs { rules, drop, overrides, pre, chat_template, allow_requantize, allow_non_finite } = args.clone();
+    let ModelArgs { rules, beside, allow_requantize, allow_non_finite } = args.clone();
     let max_file_bytes = write.split_max_size;
-    Recipe { rules, drop, overrides, pre, chat_template, allow_requantize, allow_non_finite, max_file_bytes, ..recipe }
+    with_beside(Recipe { rules, allow_requantize, allow_non_finite, max_file_bytes, ..recipe }, &beside)
+}
+
+/// Take over what shapes the output beside formats.
+pub(super) fn with_beside(recipe: Recipe, args: &BesideArgs) -> Recipe {
+    let BesideArgs { drop, overrides, pre, chat_template } = args.clone();
+    Recipe { drop, overrides, pre, chat_template, ..recipe }
 }
 
 /// Prepare, then write or show the plan.

@@ -148,7 +148,7 @@ impl Piece {
         if t.is_copy() {
             // Values of double precision may be finite there and not here.
             if t.format.class == Class::Float && t.format.bytes <= 4 && non_finite == NonFinite::Refuse {
-                self.staged(t, level, buffers, &mut |values, _| check_finite(values))?;
+                self.staged(t, level, buffers, |values, _| check_finite(values))?;
             }
             std::mem::swap(&mut buffers.stored, &mut buffers.encoded);
             return Ok(Fit::default());
@@ -156,7 +156,7 @@ impl Piece {
         buffers.encoded.set_len(size(t.format, self.values));
         let encode = t.format.encoder().expect("the resolver checks the encoder");
         if let Input::Stored { scale: None, .. } = &t.input {
-            return self.staged(t, level, buffers, &mut |values, out| encode(level, values, non_finite, out));
+            return self.staged(t, level, buffers, |values, out| encode(level, values, non_finite, out));
         }
         self.decode(t, scales, level, buffers);
         encode(level, &buffers.decoded, non_finite, &mut buffers.encoded)
@@ -169,7 +169,7 @@ impl Piece {
         t: &TensorPlan,
         level: Level,
         buffers: &mut Buffers,
-        use_them: &mut dyn FnMut(&[f32], &mut [u8]) -> Result<Fit, BadValue>,
+        mut use_them: impl FnMut(&[f32], &mut [u8]) -> Result<Fit, BadValue>,
     ) -> Result<Fit, BadValue> {
         let Input::Stored { format, .. } = &t.input else { return Ok(Fit::default()) };
         let decode = format.decoder().expect("the resolver checks the decoder");

@@ -2,7 +2,7 @@
 //!
 //! Two kinds can be carried over: byte-level BPE (`gpt2`) from tokenizer.json, and SentencePiece BPE (`llama`) from
 //! tokenizer.model or a tokenizer.json with byte fallback. [`rebuild`] makes an encoder from the keys alone, and
-//! [`reference`] one from tokenizer.json, so that [`first_difference`] can tell whether they agree.
+//! [`reference()`] one from tokenizer.json, so that [`first_difference`] can tell whether they agree.
 
 mod bpe;
 mod encode;

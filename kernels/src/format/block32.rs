@@ -1,6 +1,6 @@
 //! What the 32-value formats share: the walk over blocks, reductions in a fixed order, and the f16 of a scale.
 
-use super::{BadValue, Fit, NonFinite};
+use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 use half::f16;
 
@@ -82,6 +82,8 @@ pub(super) fn half_at<L: Lanes>(l: L, bytes: &[u8], at: usize) -> f32 {
 pub(super) trait Block32 {
     /// Bytes of one block.
     const BYTES: usize;
+    /// See [`super::Codec::about`].
+    const ABOUT: &'static str;
 
     /// Encode finite values, and give what they decode to; `pair` holds the same as `x`, `index` is where the block
     /// starts, for errors.
@@ -95,6 +97,31 @@ pub(super) trait Block32 {
 
     /// Decode one block.
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L>;
+
+    /// See [`super::Codec::worst`].
+    fn worst(block: &[f32]) -> f32;
+}
+
+impl<B: Block32> Coding for B {
+    const BLOCK: usize = BLOCK;
+    const BYTES: usize = B::BYTES;
+    const ABOUT: &'static str = B::ABOUT;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        encode_blocks::<B, L>(l, src, keep, dst)
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (bytes, y) in src.chunks_exact(B::BYTES).zip(dst.as_chunks_mut::<BLOCK>().0) {
+            B::decode_block(l, bytes).store(l, y);
+        }
+    }
+
+    fn worst(block: &[f32]) -> f32 {
+        B::worst(block)
+    }
 }
 
 /// Blocks whose squares are added up in lanes before they are folded.
@@ -102,12 +129,7 @@ const GROUP: usize = 8;
 
 /// Encode block after block, measuring what was lost.
 #[inline(always)]
-pub(super) fn encode_blocks<B: Block32, L: Lanes>(
-    l: L,
-    src: &[f32],
-    keep: NonFinite,
-    dst: &mut [u8],
-) -> Result<Fit, BadValue> {
+fn encode_blocks<B: Block32, L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
     let mut fit = Fit::default();
     let groups = src.chunks(GROUP * BLOCK).zip(dst.chunks_mut(GROUP * B::BYTES));
     for (g, (x, out)) in groups.enumerate() {
@@ -132,14 +154,6 @@ pub(super) fn encode_blocks<B: Block32, L: Lanes>(
         fit.energy += f64::from(l.fold_sum(energy));
     }
     Ok(fit)
-}
-
-/// Decode block after block.
-#[inline(always)]
-pub(super) fn decode_blocks<B: Block32, L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-    for (bytes, y) in src.chunks_exact(B::BYTES).zip(dst.as_chunks_mut::<BLOCK>().0) {
-        B::decode_block(l, bytes).store(l, y);
-    }
 }
 
 /// The first NaN or infinity of a slice that is known to hold one.

@@ -1,15 +1,18 @@
 //! q4_0: 4-bit codes with one signed scale per 32 values.
 
+use super::BadValue;
 use super::block32::{
     self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half, unpack_nibbles,
 };
-use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct Q4_0;
 
 impl Block32 for Q4_0 {
     const BYTES: usize = 18;
+    const ABOUT: &'static str = "f16 d, then 16 bytes: byte j holds element j in its low and j + 16 in its high half; \
+        w = d * (q - 8). d = m / -8 with m the value of largest magnitude (the first among equals), \
+        q = min(15, trunc(x * (1 / d) + 8.5)).";
 
     #[inline(always)]
     fn encode_block<L: Lanes>(
@@ -35,24 +38,6 @@ impl Block32 for Q4_0 {
         let codes = unpack_nibbles(sixteen(bytes, 2));
         let zero = l.splat(8.0);
         Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
-    }
-}
-
-impl Coding for Q4_0 {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = <Self as Block32>::BYTES;
-    const ABOUT: &'static str = "f16 d, then 16 bytes: byte j holds element j in its low and j + 16 in its high half; \
-        w = d * (q - 8). d = m / -8 with m the value of largest magnitude (the first among equals), \
-        q = min(15, trunc(x * (1 / d) + 8.5)).";
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        block32::encode_blocks::<Self, L>(l, src, keep, dst)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {

@@ -1,13 +1,15 @@
 //! q4_1: 4-bit codes with a scale and a minimum per 32 values.
 
+use super::BadValue;
 use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, sixteen, store_half, unpack_nibbles};
-use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct Q4_1;
 
 impl Block32 for Q4_1 {
     const BYTES: usize = 20;
+    const ABOUT: &'static str = "f16 d, f16 m, then 16 bytes as in q4_0; w = d * q + m. \
+        m = min(x), d = (max(x) - m) / 15, q = min(15, trunc((x - m) * (1 / d) + 0.5)).";
 
     #[inline(always)]
     fn encode_block<L: Lanes>(
@@ -34,23 +36,6 @@ impl Block32 for Q4_1 {
         let (d, min) = (l.splat(half_at(l, bytes, 0)), l.splat(half_at(l, bytes, 2)));
         let codes = unpack_nibbles(sixteen(bytes, 4));
         Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
-    }
-}
-
-impl Coding for Q4_1 {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = <Self as Block32>::BYTES;
-    const ABOUT: &'static str = "f16 d, f16 m, then 16 bytes as in q4_0; w = d * q + m. \
-        m = min(x), d = (max(x) - m) / 15, q = min(15, trunc((x - m) * (1 / d) + 0.5)).";
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        block32::encode_blocks::<Self, L>(l, src, keep, dst)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {

@@ -1,16 +1,19 @@
 //! q5_0: 5-bit codes with one signed scale per 32 values.
 
+use super::BadValue;
 use super::block32::{
     self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen, store_half,
     unpack_fifth_bits, unpack_nibbles,
 };
-use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct Q5_0;
 
 impl Block32 for Q5_0 {
     const BYTES: usize = 22;
+    const ABOUT: &'static str = "f16 d, u32 with bit 4 of element j at bit j, then 16 bytes of low halves as in q4_0; \
+        w = d * (q - 16). d = m / -16 with m the value of largest magnitude (the first among equals), \
+        q = min(31, trunc(x * (1 / d) + 16.5)).";
 
     #[inline(always)]
     fn encode_block<L: Lanes>(
@@ -38,24 +41,6 @@ impl Block32 for Q5_0 {
         unpack_fifth_bits(&bytes[2..6], &mut codes);
         let zero = l.splat(16.0);
         Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
-    }
-}
-
-impl Coding for Q5_0 {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = <Self as Block32>::BYTES;
-    const ABOUT: &'static str = "f16 d, u32 with bit 4 of element j at bit j, then 16 bytes of low halves as in q4_0; \
-        w = d * (q - 16). d = m / -16 with m the value of largest magnitude (the first among equals), \
-        q = min(31, trunc(x * (1 / d) + 16.5)).";
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        block32::encode_blocks::<Self, L>(l, src, keep, dst)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {

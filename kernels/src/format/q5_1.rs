@@ -1,16 +1,18 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
+use super::BadValue;
 use super::block32::{
     self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half,
     unpack_fifth_bits, unpack_nibbles,
 };
-use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct Q5_1;
 
 impl Block32 for Q5_1 {
     const BYTES: usize = 24;
+    const ABOUT: &'static str = "f16 d, f16 m, u32 of fifth bits as in q5_0, then 16 bytes as in q4_0; w = d * q + m. \
+        m = min(x), d = (max(x) - m) / 31, q = min(31, trunc((x - m) * (1 / d) + 0.5)).";
 
     #[inline(always)]
     fn encode_block<L: Lanes>(
@@ -39,23 +41,6 @@ impl Block32 for Q5_1 {
         let mut codes = unpack_nibbles(sixteen(bytes, 8));
         unpack_fifth_bits(&bytes[4..8], &mut codes);
         Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
-    }
-}
-
-impl Coding for Q5_1 {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = <Self as Block32>::BYTES;
-    const ABOUT: &'static str = "f16 d, f16 m, u32 of fifth bits as in q5_0, then 16 bytes as in q4_0; w = d * q + m. \
-        m = min(x), d = (max(x) - m) / 31, q = min(31, trunc((x - m) * (1 / d) + 0.5)).";
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        block32::encode_blocks::<Self, L>(l, src, keep, dst)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {

@@ -1,13 +1,15 @@
 //! q8_0: 8-bit codes with one scale per 32 values.
 
+use super::BadValue;
 use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, sixteen, store_half};
-use super::{BadValue, Coding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct Q8_0;
 
 impl Block32 for Q8_0 {
     const BYTES: usize = 34;
+    const ABOUT: &'static str = "f16 d, then 32 signed bytes q: w = d * q. \
+        d = max|x| / 127, q = round(x * (1 / d)), half away from zero.";
 
     #[inline(always)]
     fn encode_block<L: Lanes>(
@@ -34,23 +36,6 @@ impl Block32 for Q8_0 {
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
         let d = l.splat(half_at(l, bytes, 0));
         Pair(l.mul(d, l.widen_i8(sixteen(bytes, 2))), l.mul(d, l.widen_i8(sixteen(bytes, 18))))
-    }
-}
-
-impl Coding for Q8_0 {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = <Self as Block32>::BYTES;
-    const ABOUT: &'static str = "f16 d, then 32 signed bytes q: w = d * q. \
-        d = max|x| / 127, q = round(x * (1 / d)), half away from zero.";
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        block32::encode_blocks::<Self, L>(l, src, keep, dst)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        block32::decode_blocks::<Self, L>(l, src, dst);
     }
 
     fn worst(x: &[f32]) -> f32 {
