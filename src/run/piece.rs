@@ -350,3 +350,29 @@ impl Scales {
         self.tables.values().map(|t| (t.name.clone(), t.hash))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scaling reordered rows is reordering scaled rows, also where a head does not divide the scale's rows.
+    #[test]
+    fn scales_lie_as_the_source_has_its_rows() {
+        let (heads, size, cols) = (2, 6, 3);
+        let scale = BlockScale { id: TensorId(0), rows: 4, cols: 2 };
+        let values: Vec<f32> = (1..=6).map(|n| n as f32).collect();
+        let table = Table { name: String::new(), hash: blake3::hash(b""), values: values.clone() };
+        let scales = Scales { tables: BTreeMap::from([(TensorId(0), table)]) };
+        let source = |row: u64, col: u64| (row * cols + col + 1) as f32;
+        let order = Reorder::Interleave { size };
+        for head in 0..heads {
+            let start = head * size * cols;
+            let rows = head * size..(head + 1) * size;
+            let place = |row| (0..cols).map(move |col| (order.source_row(row), col));
+            let mut found: Vec<f32> = rows.clone().flat_map(place).map(|(r, c)| source(r, c)).collect();
+            scales.apply(&scale, order, cols, start, &mut found);
+            let scaled = |(r, c): (u64, u64)| source(r, c) * values[(r / 4 * 2 + c / 2) as usize];
+            assert_eq!(found, rows.flat_map(place).map(scaled).collect::<Vec<f32>>());
+        }
+    }
+}

@@ -7,5 +7,6 @@ mod support;
 mod choices;
 mod containers;
 mod repeatable;
+mod safety;
 mod sources;
 mod writing;
