@@ -113,8 +113,7 @@ impl Build {
         let (measured, texts) = std::thread::scope(|scope| {
             // The tokenizer is in the header, which is written already: its check can go on beside the encoders.
             let tokens = scope.spawn(|| if self.options.no_verify { Ok(0) } else { self.check_tokens(&output) });
-            let run = || run(&self.job, &self.source, &self.layout, &output, self.limits, progress);
-            let measured = output.flush_behind(run);
+            let measured = run(&self.job, &self.source, &self.layout, &output, self.limits, progress);
             (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
         });
         let (measured, texts) = (measured?, texts?);

@@ -5,12 +5,9 @@ use crate::error::{Error, Result};
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::num::NonZero;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread::Thread;
-use std::time::Duration;
 
 /// The files under way. Dropped without [`Output::commit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -20,16 +17,7 @@ pub struct Output {
     files: Vec<Part>,
     committed: bool,
     force: bool,
-    /// Bytes written since the last flush.
-    pending: AtomicU64,
-    /// The first flush that failed.
-    failure: Mutex<Option<Error>>,
 }
-
-/// Bytes that are worth a flush of their own.
-const FLUSH_BYTES: u64 = 16 << 20;
-/// How often the flusher looks.
-const FLUSH_EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 struct Part {
@@ -56,8 +44,8 @@ impl Output {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         let (target, folder_output) = (layout.target.clone(), layout.folder);
-        let (files, committed, pending, failure) = Default::default();
-        let mut output = Output { target, folder: folder_output, files, committed, force, pending, failure };
+        let (files, committed) = Default::default();
+        let mut output = Output { target, folder: folder_output, files, committed, force };
         for f in &layout.files {
             let partial = match (&folder, f.path.file_name()) {
                 (Some(folder), Some(name)) => folder.join(name),
@@ -81,36 +69,9 @@ impl Output {
     /// [`Error::Io`], a full disk among them.
     pub fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         let part = &self.files[file];
-        self.pending.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        part.file.write_all_at(bytes, offset).map_err(Error::io("write", &part.partial))
-    }
-
-    /// Hand what is written to the disk while `work` goes on, so that the end need not wait for all of it.
-    pub fn flush_behind<T>(&self, work: impl FnOnce() -> T) -> T {
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let flusher = scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
-                    std::thread::park_timeout(FLUSH_EVERY);
-                    if self.pending.load(Ordering::Relaxed) >= FLUSH_BYTES {
-                        self.pending.store(0, Ordering::Relaxed);
-                        self.flush();
-                    }
-                }
-            });
-            let _stop = Stop { done: &done, thread: flusher.thread() };
-            work()
-        })
-    }
-
-    /// The system tells of a failed flush once: it is kept for `commit`.
-    fn flush(&self) {
-        for part in &self.files {
-            if let Err(e) = part.file.sync_data() {
-                let error = Error::io("write", &part.partial)(e);
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-        }
+        part.file.write_all_at(bytes, offset).map_err(Error::io("write", &part.partial))?;
+        start_writeback(&part.file, offset, bytes.len() as u64);
+        Ok(())
     }
 
     /// Where the file with this number is until [`Output::commit`].
@@ -123,9 +84,6 @@ impl Output {
     /// # Errors
     /// [`Error::Io`], and [`Error::Exists`] when the target appeared since the start; nothing is left then.
     pub fn commit(mut self) -> Result<()> {
-        if let Some(failure) = self.failure.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(failure);
-        }
         for part in &self.files {
             part.file.sync_all().map_err(Error::io("write", &part.partial))?;
         }
@@ -152,19 +110,6 @@ impl Output {
     }
 }
 
-/// Ends the flusher, also when the work panics.
-struct Stop<'a> {
-    done: &'a AtomicBool,
-    thread: &'a Thread,
-}
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
-}
-
 impl Drop for Output {
     fn drop(&mut self) {
         if self.committed {
@@ -178,6 +123,14 @@ impl Drop for Output {
             let _ = fs::remove_dir(partial_name(&self.target));
         }
     }
+}
+
+/// Let the disk begin with a range while the run goes on, so that the fsync at the end need not wait for all of it.
+/// Pages of the range that are dirty go to the disk; they stay cached, since they are under way when the system looks for
+/// ones to drop. Only advice: what fails here is told by the fsync.
+fn start_writeback(file: &File, offset: u64, len: u64) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, offset, NonZero::new(len), rustix::fs::Advice::DontNeed);
 }
 
 /// A link at the partial file's place would lead the run to write elsewhere.
