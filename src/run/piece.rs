@@ -10,7 +10,7 @@ use tersor_kernels::{BadValue, Class, Fit, Format, Level, NonFinite};
 
 /// Values of a piece, unless one unit of its tensor is larger. Fixed, so that sums over pieces are the same in every
 /// run.
-const PIECE_VALUES: u64 = 1 << 19;
+const PIECE_VALUES: u64 = 1 << 21;
 /// Values that are decoded at a time.
 const STAGE_VALUES: u64 = 1 << 12;
 /// All blocks divide this.
