@@ -5,7 +5,7 @@ use crate::gguf::read_header;
 use crate::plan::{Container, TensorPlan};
 use crate::recipe::{Job, Recipe, Target, resolve};
 use crate::run::{Limits, Measured, Progress, layout, run, working_memory};
-use crate::sink::{Layout, Output, free_space};
+use crate::sink::{Layout, Output, free_space, parent};
 use crate::source::{Origin, Source};
 use crate::tokenizer::{self, Encoder};
 use crate::verify;
@@ -105,8 +105,7 @@ impl Build {
         let started = Instant::now();
         let needed = self.layout.bytes();
         if self.free_disk < needed {
-            let path = self.layout.target.parent().map_or_else(PathBuf::new, Path::to_owned);
-            let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
+            let path = parent(&self.layout.target);
             return Err(Error::DiskSpace { path, free: human_bytes(self.free_disk), needed: human_bytes(needed) });
         }
         let output = Output::create(&self.layout, self.options.force)?;

@@ -5,6 +5,7 @@ use super::{print, print_json};
 use crate::SCHEMA;
 use crate::arch::ARCHITECTURES;
 use crate::error::Result;
+use crate::report::support;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
@@ -46,13 +47,9 @@ pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::from("format   bits/weight  block  bytes  tersor\n");
-    for r in &rows {
-        let does = match (r.reads, r.writes) {
-            (_, true) => "reads and writes",
-            (true, _) => "reads",
-            _ => "recognises",
-        };
-        text += &format!("{:8} {:11.4}  {:5}  {:5}  {does}\n", r.name, r.bits_per_weight, r.block, r.bytes);
+    for f in FORMATS.iter().filter(|f| f.class != Class::Integer) {
+        let does = support(f);
+        text += &format!("{:8} {:11.4}  {:5}  {:5}  {does}\n", f.name, f.bits_per_weight(), f.block, f.bytes);
     }
     print(&text);
     Ok(ExitCode::SUCCESS)

@@ -1,12 +1,10 @@
 //! The files beside the weights in a Hugging Face folder.
 
 use crate::error::{Error, Result};
-use crate::source::read_bytes;
+use crate::source::{is_companion, read_bytes};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// Endings of the files that belong to a model beside its weights: tokenizer, templates, processors, code, card.
-const CARRIED: &[&str] = &["json", "jinja", "model", "txt", "md", "py"];
 /// Written anew, or only true of the weights that were read.
 const NOT_CARRIED: &[&str] = &["config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"];
 
@@ -25,8 +23,7 @@ pub(super) fn carried_files(folder: &Path, config: &Map<String, Value>, dtype: &
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let usual = path.extension().is_some_and(|e| CARRIED.iter().any(|known| e == *known));
-        if path.is_file() && (usual || name == "LICENSE") && !NOT_CARRIED.contains(&name.as_str()) {
+        if is_companion(&path) && !NOT_CARRIED.contains(&name.as_str()) {
             names.push(name);
         }
     }

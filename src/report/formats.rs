@@ -1,7 +1,16 @@
 //! The page about storage formats, made from their table.
 
 use std::fmt::Write;
-use tersor_kernels::{Class, FORMATS};
+use tersor_kernels::{Class, FORMATS, Format};
+
+/// What tersor does with a format.
+pub(crate) fn support(format: &Format) -> &'static str {
+    match (format.decoder().is_some(), format.encoder().is_some()) {
+        (_, true) => "reads and writes",
+        (true, _) => "reads",
+        _ => "recognises",
+    }
+}
 
 /// `docs/formats.md`.
 pub fn formats_page() -> String {
@@ -12,11 +21,7 @@ pub fn formats_page() -> String {
          |---|---|---|---|---|---|---|\n",
     );
     for f in FORMATS.iter().filter(|f| f.class != Class::Integer) {
-        let does = match (f.decoder().is_some(), f.encoder().is_some()) {
-            (_, true) => "reads and writes",
-            (true, _) => "reads",
-            _ => "recognises",
-        };
+        let does = support(f);
         let ggml = f.ggml.map_or("-".to_owned(), |id| id.to_string());
         let dtype = f.safetensors.unwrap_or("-");
         let bits = f.bits_per_weight();

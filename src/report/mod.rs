@@ -6,6 +6,7 @@ mod plan;
 mod text;
 
 pub use formats::formats_page;
+pub(crate) use formats::support;
 pub use inspect::Inspection;
 pub use plan::{PlanReport, RunReport};
 pub use text::{render_comparison, render_inspection, render_plan, render_run};

@@ -2,6 +2,7 @@
 
 use super::Layout;
 use crate::error::{Error, Result};
+use crate::source::is_companion;
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -146,7 +147,8 @@ pub fn free_space(target: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn parent(path: &Path) -> PathBuf {
+/// The folder that a path lies in.
+pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
@@ -185,12 +187,10 @@ fn check_target(path: &Path, folder: bool, force: bool) -> Result<()> {
 
 /// An entry of a folder that is no file of a model.
 fn foreign_entry(folder: &Path) -> Result<Option<String>> {
-    const ENDINGS: &[&str] = &["json", "safetensors", "model", "txt", "jinja", "md", "py"];
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
-        let usual = path.extension().is_some_and(|e| ENDINGS.iter().any(|known| e == *known));
-        let licence = path.file_name().is_some_and(|n| n == "LICENSE");
-        if !path.is_file() || !(usual || licence) {
+        let weights = path.is_file() && path.extension().is_some_and(|e| e == "safetensors");
+        if !weights && !is_companion(&path) {
             return Ok(Some(path.file_name().unwrap_or_default().to_string_lossy().into_owned()));
         }
     }

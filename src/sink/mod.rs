@@ -5,6 +5,7 @@ mod files;
 mod gguf;
 mod safetensors;
 
+pub(crate) use files::parent;
 pub use files::{Output, free_space};
 
 use crate::error::{Error, Result};

@@ -215,6 +215,13 @@ fn readable_name(path: &Path) -> String {
     name.map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
 }
 
+/// True for the files that stand in a model's folder beside its weights: tokenizer, templates, processors, code, card.
+pub(crate) fn is_companion(path: &Path) -> bool {
+    const ENDINGS: &[&str] = &["json", "jinja", "model", "txt", "md", "py"];
+    let usual = path.extension().is_some_and(|e| ENDINGS.iter().any(|known| e == *known));
+    path.is_file() && (usual || path.file_name().is_some_and(|n| n == "LICENSE"))
+}
+
 /// Open a file that has an end: a pipe or a device would be read forever.
 fn open_regular(path: &Path) -> Result<(File, u64)> {
     let regular = std::fs::metadata(path).map_err(Error::io("open", path))?.is_file();

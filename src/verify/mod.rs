@@ -43,9 +43,7 @@ pub struct Comparison {
 /// # Errors
 /// [`Error::Unverified`] under the name that the file will have.
 pub fn structure(written: &Path, name: &Path) -> Result<u64> {
-    structure::check(written)
-        .map(|seen| seen.tensors)
-        .map_err(|problem| Error::Unverified { path: name.to_owned(), problem })
+    structure::check(written).map_err(|problem| Error::Unverified { path: name.to_owned(), problem })
 }
 
 /// Rebuild the tokenizer of a GGUF file from its own `metadata` and hold it against the source's tokenizer.json, which

@@ -53,20 +53,14 @@ const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 const ALIGNMENT: u64 = 32;
 
-/// What was seen.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) tensors: u64,
-}
-
 struct Walk<R> {
     input: R,
     at: u64,
     len: u64,
 }
 
-/// Walk through the file; the error says what is wrong and where.
-pub(super) fn check(path: &Path) -> Result<Seen, String> {
+/// Walk through the file and count its tensors; the error says what is wrong and where.
+pub(super) fn check(path: &Path) -> Result<u64, String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let len = file.metadata().map_err(|e| e.to_string())?.len();
     let mut walk = Walk { input: BufReader::with_capacity(1 << 16, file), at: 0, len };
@@ -74,7 +68,7 @@ pub(super) fn check(path: &Path) -> Result<Seen, String> {
 }
 
 impl<R: Read + Seek> Walk<BufReader<R>> {
-    fn file(&mut self) -> Result<Seen, String> {
+    fn file(&mut self) -> Result<u64, String> {
         if &self.take::<4>()? != b"GGUF" || self.u32()? != 3 {
             return Err("no GGUF version 3 at the start".into());
         }
@@ -116,7 +110,7 @@ impl<R: Read + Seek> Walk<BufReader<R>> {
             expected += padded;
         }
         match self.len - self.at {
-            0 => Ok(Seen { tensors }),
+            0 => Ok(tensors),
             rest => Err(format!("{rest} bytes after the last tensor")),
         }
     }

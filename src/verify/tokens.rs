@@ -13,8 +13,6 @@ pub(super) struct Sides {
     special: Vec<String>,
 }
 
-/// Token types of control and user-defined tokens.
-const SPECIAL_TYPES: [i32; 2] = [3, 4];
 /// Vocabularies may reserve thousands of them; the first ones are those in use.
 const MAX_SPECIAL: usize = 256;
 
@@ -31,7 +29,8 @@ impl Sides {
         }
         let rebuilt = tokenizer::rebuild(output, metadata);
         let Some(base) = reference()? else { return Ok(None) };
-        Ok(Some(Sides { output: rebuilt?, base, special: special_probes(metadata) }))
+        let special = special_probes(&base);
+        Ok(Some(Sides { output: rebuilt?, base, special }))
     }
 
     /// `None` when the base's tokenizer is none that can be rebuilt.
@@ -40,7 +39,8 @@ impl Sides {
             return Ok(None);
         }
         let (output, base) = (tokenizer::rebuild(output, found)?, tokenizer::rebuild(base, wanted)?);
-        Ok(Some(Sides { output, base, special: special_probes(wanted) }))
+        let special = special_probes(&base);
+        Ok(Some(Sides { output, base, special }))
     }
 
     /// Texts that [`Sides::first_difference`] tries without any from the caller.
@@ -63,12 +63,6 @@ fn describe(d: tokenizer::Difference) -> String {
     format!("tokenizer: {text:?} becomes {left} at token {}, the base's makes {right} of it", d.at)
 }
 
-fn special_probes(metadata: &Metadata) -> Vec<String> {
-    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
-    let types = match metadata.get("tokenizer.ggml.token_type") {
-        Some(crate::gguf::Value::Array(crate::gguf::Array::I32(types))) => types.as_slice(),
-        _ => &[],
-    };
-    let special = tokens.iter().zip(types).filter(|(_, kind)| SPECIAL_TYPES.contains(kind));
-    special.take(MAX_SPECIAL).map(|(token, _)| format!("a{token}b {token} c")).collect()
+fn special_probes(base: &Encoder) -> Vec<String> {
+    base.special_tokens().iter().take(MAX_SPECIAL).map(|token| format!("a{token}b {token} c")).collect()
 }
