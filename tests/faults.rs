@@ -8,7 +8,7 @@ use support::gguf::{Gguf, Tensor};
 use support::{Noise, at, copy_folder, edit_json, empty, fixture, tersor_in};
 use tempfile::TempDir;
 use tersor::gguf::{Array, Value, value_offset};
-use tersor_kernels::{Format, Level, NonFinite};
+use tersor_kernels::{Encoding, Format, Level};
 
 const MODELS: &[&str] = &["tiny-llama", "tiny-spm"];
 const TYPES: &[&str] = &["q8_0", "q4_0", "f32", "bf16"];
@@ -72,7 +72,7 @@ fn transpose(t: &mut Tensor) {
     let mut values = vec![0.0; n * n];
     format.decoder().unwrap()(Level::best(), &t.bytes, &mut values);
     let turned: Vec<f32> = (0..n * n).map(|i| values[i % n * n + i / n]).collect();
-    format.encoder().unwrap()(Level::best(), &turned, NonFinite::Refuse, &mut t.bytes).unwrap();
+    format.encoder().unwrap()(Level::best(), &turned, &Encoding::default(), &mut t.bytes).unwrap();
 }
 
 fn swap(gguf: &mut Gguf, a: &str, b: &str) {

@@ -5,5 +5,7 @@
 pub mod format;
 mod simd;
 
-pub use format::{BadValue, Class, Codec, Decode, Encode, FORMATS, Fit, Format, NonFinite};
+pub use format::{
+    BadValue, Class, Codec, Decode, Effort, Encode, Encoding, FORMATS, Fit, Format, Importance, NonFinite,
+};
 pub use simd::{LEVEL_VARIABLE, Level};

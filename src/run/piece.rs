@@ -6,7 +6,7 @@ use crate::source::Source;
 use crate::tensor::TensorId;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use tersor_kernels::{BadValue, Class, Fit, Format, Level, NonFinite};
+use tersor_kernels::{BadValue, Class, Encoding, Fit, Format, Level, NonFinite};
 
 /// Values of a piece, unless one unit of its tensor is larger. Fixed, so that sums over pieces are the same in every
 /// run.
@@ -145,6 +145,7 @@ impl Piece {
     ) -> Result<Fit, BadValue> {
         self.reorder(t, buffers);
         let non_finite = if keep_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
+        let how = Encoding { non_finite, ..Encoding::default() };
         if t.is_copy() {
             // Values of double precision may be finite there and not here.
             if t.format.class == Class::Float && t.format.bytes <= 4 && non_finite == NonFinite::Refuse {
@@ -156,10 +157,10 @@ impl Piece {
         buffers.encoded.set_len(size(t.format, self.values));
         let encode = t.format.encoder().expect("the resolver checks the encoder");
         if let Input::Stored { scale: None, .. } = &t.input {
-            return self.staged(t, level, buffers, |values, out| encode(level, values, non_finite, out));
+            return self.staged(t, level, buffers, |values, out| encode(level, values, &how, out));
         }
         self.decode(t, scales, level, buffers);
-        encode(level, &buffers.decoded, non_finite, &mut buffers.encoded)
+        encode(level, &buffers.decoded, &how, &mut buffers.encoded)
     }
 
     /// Decode some values at a time, so that they stay in the first-level cache, and hand them to `use_them` with their
@@ -250,7 +251,8 @@ impl Piece {
         }
         let Some(encode) = t.format.encoder().filter(|_| readable) else { return (readable, false) };
         buffers.encoded.set_len(size(t.format, self.values));
-        let done = encode(level, &buffers.decoded, NonFinite::Keep, &mut buffers.encoded);
+        let keep = Encoding { non_finite: NonFinite::Keep, ..Encoding::default() };
+        let done = encode(level, &buffers.decoded, &keep, &mut buffers.encoded);
         (true, done.is_ok())
     }
 

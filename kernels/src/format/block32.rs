@@ -1,11 +1,14 @@
 //! What the 32-value formats share: the walk over blocks, reductions in a fixed order, and the f16 of a scale.
 
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Decoding, Encoding, Fit, NonFinite};
 use crate::simd::Lanes;
 use half::f16;
 
 /// Values per block of q8_0, q4_0, q4_1, q5_0 and q5_1.
 pub(super) const BLOCK: usize = 32;
+
+/// The bytes of a half-precision NaN.
+pub(super) const NAN: [u8; 2] = f16::NAN.to_le_bytes();
 
 /// The two halves of a block in registers.
 pub(super) struct Pair<L: Lanes>(pub(super) L::F, pub(super) L::F);
@@ -97,30 +100,18 @@ pub(super) trait Block32 {
 
     /// Decode one block.
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L>;
-
-    /// See [`super::Codec::worst`].
-    fn worst(block: &[f32]) -> f32;
 }
 
-impl<B: Block32> Coding for B {
+impl<B: Block32> Decoding for B {
     const BLOCK: usize = BLOCK;
     const BYTES: usize = B::BYTES;
     const ABOUT: &'static str = B::ABOUT;
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        encode_blocks::<B, L>(l, src, keep, dst)
-    }
 
     #[inline(always)]
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
         for (bytes, y) in src.chunks_exact(B::BYTES).zip(dst.as_chunks_mut::<BLOCK>().0) {
             B::decode_block(l, bytes).store(l, y);
         }
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        B::worst(block)
     }
 }
 
@@ -129,7 +120,12 @@ const GROUP: usize = 8;
 
 /// Encode block after block, measuring what was lost.
 #[inline(always)]
-fn encode_blocks<B: Block32, L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+pub(super) fn encode_blocks<B: Block32, L: Lanes>(
+    l: L,
+    src: &[f32],
+    how: &Encoding<'_>,
+    dst: &mut [u8],
+) -> Result<Fit, BadValue> {
     let mut fit = Fit::default();
     let groups = src.chunks(GROUP * BLOCK).zip(dst.chunks_mut(GROUP * B::BYTES));
     for (g, (x, out)) in groups.enumerate() {
@@ -138,11 +134,11 @@ fn encode_blocks<B: Block32, L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: 
             let index = (g * GROUP + n) * BLOCK;
             let pair = Pair::load(l, x);
             if l.any_non_finite(pair.0) || l.any_non_finite(pair.1) {
-                if keep == NonFinite::Refuse {
+                if how.non_finite == NonFinite::Refuse {
                     return Err(non_finite(x, index));
                 }
                 out.fill(0);
-                out[..2].copy_from_slice(&f16::NAN.to_le_bytes());
+                out[..2].copy_from_slice(&NAN);
                 continue;
             }
             let decoded = B::encode_block(l, x, pair, index, out)?;
@@ -218,10 +214,4 @@ pub(super) fn top(x: &[f32]) -> f32 {
 pub(super) fn worst_of(scale: f32, steps: f32, codes: f32) -> f32 {
     let scale = scale.abs();
     scale * steps * 1.0001 + codes * (scale * 2f32.powi(-11) + 2f32.powi(-25))
-}
-
-/// [`worst_of`] for formats with a scale and a minimum, whose f16 rounding shifts the whole block.
-pub(super) fn worst_affine(x: &[f32], codes: f32) -> f32 {
-    let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-    worst_of((high - low) / codes, 0.5, codes) + low.abs() * 2f32.powi(-11) + 2f32.powi(-25)
 }

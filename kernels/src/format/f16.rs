@@ -1,21 +1,35 @@
 //! f16: IEEE half precision.
 
 use super::float::{self, STAGE};
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 use half::{f16, slice::HalfFloatSliceExt};
 
 pub(super) struct F16;
 
-impl Coding for F16 {
+impl Decoding for F16 {
     const BLOCK: usize = 1;
     const BYTES: usize = 2;
     const ABOUT: &'static str = "IEEE half precision, little-endian, round half to even. \
         A finite value that would round to infinity (65520 and above) is an error.";
 
     #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        float::check_finite(l, src, keep)?;
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
+        let mut halves = [f16::ZERO; STAGE];
+        for (bytes, y) in src.chunks(2 * STAGE).zip(dst.chunks_mut(STAGE)) {
+            let halves = &mut halves[..y.len()];
+            for (b, h) in bytes.as_chunks::<2>().0.iter().zip(halves.iter_mut()) {
+                *h = f16::from_le_bytes(*b);
+            }
+            halves.convert_to_f32_slice(y);
+        }
+    }
+}
+
+impl Coding for F16 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        float::check_finite(l, src, how.non_finite)?;
         let mut halves = [f16::ZERO; STAGE];
         let mut back = [0f32; STAGE];
         let mut fit = Fit::default();
@@ -30,18 +44,6 @@ impl Coding for F16 {
             }
         }
         Ok(fit)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
-        let mut halves = [f16::ZERO; STAGE];
-        for (bytes, y) in src.chunks(2 * STAGE).zip(dst.chunks_mut(STAGE)) {
-            let halves = &mut halves[..y.len()];
-            for (b, h) in bytes.as_chunks::<2>().0.iter().zip(halves.iter_mut()) {
-                *h = f16::from_le_bytes(*b);
-            }
-            halves.convert_to_f32_slice(y);
-        }
     }
 
     fn worst(x: &[f32]) -> f32 {

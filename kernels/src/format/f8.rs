@@ -7,6 +7,19 @@ const E4M3: [f32; 256] = table(4, 7, false);
 /// 1 sign, 5 exponent (bias 15) and 2 mantissa bits, with infinity and NaN as in IEEE.
 const E5M2: [f32; 256] = table(5, 15, true);
 
+/// [`E4M3`] without a sign, as readers of nvfp4 have it: 0x7f, NaN there, is 0, and 0xff is a number like any other.
+pub(super) static UE4M3: [f32; 256] = {
+    let mut values = E4M3;
+    values[0x7f] = 0.0;
+    let mut code = 0;
+    while code < 128 {
+        values[code + 128] = values[code];
+        code += 1;
+    }
+    values[0xff] = 480.0;
+    values
+};
+
 const fn table(exponent_bits: u32, bias: i32, ieee: bool) -> [f32; 256] {
     let mantissa_bits = 7 - exponent_bits;
     let mut values = [0f32; 256];

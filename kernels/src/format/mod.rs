@@ -10,13 +10,25 @@ mod f32;
 mod f64;
 mod f8;
 mod float;
+mod iq4_nl;
+mod iq4_xs;
 mod level;
+mod mxfp4;
+mod nvfp4;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod search;
 mod table;
+mod tq1_0;
+mod tq2_0;
 
 use crate::Level;
 use crate::simd::Lanes;
@@ -68,13 +80,52 @@ pub struct Codec {
 /// A decoder: whole blocks of bytes, and where the values go.
 pub type Decode = fn(Level, &[u8], &mut [f32]);
 
-/// An encoder: whole blocks of values, what to do with NaN and infinity, and where the bytes go.
-pub type Encode = fn(Level, &[f32], NonFinite, &mut [u8]) -> Result<Fit, BadValue>;
+/// An encoder: whole blocks of values, how to encode them, and where the bytes go.
+pub type Encode = fn(Level, &[f32], &Encoding<'_>, &mut [u8]) -> Result<Fit, BadValue>;
+
+/// How to encode.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Encoding<'a> {
+    /// What an error costs, per column; without it, the same everywhere.
+    pub importance: Option<Importance<'a>>,
+    /// How long to look for scales.
+    pub effort: Effort,
+    /// What to do with NaN and infinity.
+    pub non_finite: NonFinite,
+}
+
+impl Encoding<'_> {
+    /// The reference's rounding is wanted, where there is one: no search, nothing to weigh.
+    fn is_plain(&self) -> bool {
+        self.importance.is_none() && self.effort == Effort::Fast
+    }
+}
+
+/// One weight per column of the matrix, finite and not negative: how much the square of an error there counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Importance<'a> {
+    /// The weights of a row.
+    pub columns: &'a [f32],
+    /// The column of the first encoded value.
+    pub start: usize,
+}
+
+/// How long an encoder looks for the scales of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// Less error than ggml's encoders; where those do not search (q8_0, q4_0, q4_1, q5_0, q5_1, mxfp4) and no
+    /// importance is given, the very bytes of the format's reference.
+    Fast,
+    /// The least error that can be had in a time that still leaves the disk to wait for.
+    #[default]
+    Best,
+}
 
 /// What an encoder does with NaN and infinity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
     /// Give [`BadValue::NonFinite`].
+    #[default]
     Refuse,
     /// Floats keep them; a block with shared scales decodes to NaN throughout.
     Keep,
@@ -187,17 +238,20 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// A format that is written and read: one file of this folder each.
-trait Coding {
+/// A format that is read: one file of this folder each.
+trait Decoding {
     const BLOCK: usize;
     const BYTES: usize;
     const ABOUT: &'static str;
 
-    /// Encode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue>;
-
-    /// Decode whole blocks.
+    /// Decode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]);
+}
+
+/// A format that is written too.
+trait Coding: Decoding {
+    /// Encode whole blocks, as [`Decoding::decode`] is compiled.
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue>;
 
     /// See [`Codec::worst`].
     fn worst(block: &[f32]) -> f32;

@@ -1,9 +1,12 @@
 //! q4_0: 4-bit codes with one signed scale per 32 values.
 
-use super::BadValue;
 use super::block32::{
-    self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half, unpack_nibbles,
+    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half, unpack_nibbles,
 };
+use super::search::grid::Integers;
+use super::search::symmetric::{self, Search};
+use super::search::tile::{self, Searched, Work};
+use super::{BadValue, Coding, Effort, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q4_0;
@@ -39,9 +42,53 @@ impl Block32 for Q4_0 {
         let zero = l.splat(8.0);
         Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
     }
+}
 
-    fn worst(x: &[f32]) -> f32 {
-        // The code 16 does not exist: the far end of the other sign loses a whole step.
-        block32::worst_of(block32::top(x) / 8.0, 1.0, 8.0)
+type Codes = Integers<-8, 7>;
+
+const FAST: Search = Search { images: &[-8.82, -8.07, 7.09, 9.54], around: &[], refits: 0 };
+const BEST: Search = Search {
+    images: &[-10.9, -9.31, -8.45, -7.81, 6.2, 7.04, 8.71, 11.0],
+    around: &[-0.93, -0.22, 0.16, 0.42],
+    refits: 0,
+};
+
+impl Searched<BLOCK> for Q4_0 {
+    const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
+        let search = match how.effort {
+            Effort::Fast => &FAST,
+            Effort::Best => &BEST,
+        };
+        let d = l.halves(symmetric::scales::<L, Codes, BLOCK, WEIGHED>(l, work, search));
+        symmetric::set_codes::<L, Codes, BLOCK>(l, work, l.half_values(&d));
+        for ((codes, d), out) in
+            work.pack(l).as_chunks::<BLOCK>().0.iter().zip(d).zip(out.chunks_exact_mut(Self::BYTES))
+        {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[2..]);
+        }
+    }
+
+    fn poison(block: &mut [u8]) -> bool {
+        block[..2].copy_from_slice(&NAN);
+        true
+    }
+}
+
+impl Coding for Q4_0 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        if how.is_plain() {
+            block32::encode_blocks::<Q4_0, L>(l, src, how, dst)
+        } else {
+            tile::encode::<Q4_0, L, BLOCK>(l, src, how, dst)
+        }
+    }
+
+    fn worst(block: &[f32]) -> f32 {
+        tile::worst(block)
     }
 }

@@ -1,7 +1,11 @@
 //! q4_1: 4-bit codes with a scale and a minimum per 32 values.
 
-use super::BadValue;
-use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, sixteen, store_half, unpack_nibbles};
+use super::block32::{
+    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_nibbles, sixteen, store_half, unpack_nibbles,
+};
+use super::search::affine::{self, Search};
+use super::search::tile::{self, Searched, Work};
+use super::{BadValue, Coding, Effort, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q4_1;
@@ -37,8 +41,62 @@ impl Block32 for Q4_1 {
         let codes = unpack_nibbles(sixteen(bytes, 4));
         Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
     }
+}
 
-    fn worst(x: &[f32]) -> f32 {
-        block32::worst_affine(x, 15.0)
+const FAST: Search =
+    Search { grid: &[(-1.76, -0.83), (-0.77, 0.1), (0.32, 0.34), (0.38, -0.01)], around: &[], refits: 1 };
+const BEST: Search = Search {
+    grid: &[
+        (-1.71, 0.17),
+        (-1.02, -1.15),
+        (-0.62, 0.28),
+        (0.26, 0.07),
+        (0.33, 0.39),
+        (0.55, 0.0),
+        (1.39, 1.12),
+        (1.87, 0.23),
+    ],
+    around: &[(-0.61, -0.2), (-0.09, -0.17), (0.43, 0.34), (0.81, 0.28)],
+    refits: 1,
+};
+
+impl Searched<BLOCK> for Q4_1 {
+    const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
+        let search = match how.effort {
+            Effort::Fast => &FAST,
+            Effort::Best => &BEST,
+        };
+        let pair = affine::pairs::<L, BLOCK, 15, true, WEIGHED>(l, work, search);
+        let (d, m) = (l.halves(pair.scale), l.halves(pair.min));
+        affine::set_codes::<L, BLOCK, 15>(l, work, l.half_values(&d), l.half_values(&m));
+        let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
+        for ((codes, out), (d, m)) in blocks.zip(d.iter().zip(m)) {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            out[2..4].copy_from_slice(&m.to_le_bytes());
+            pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[4..]);
+        }
+    }
+
+    fn poison(block: &mut [u8]) -> bool {
+        block[..2].copy_from_slice(&NAN);
+        true
+    }
+}
+
+impl Coding for Q4_1 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        if how.is_plain() {
+            block32::encode_blocks::<Q4_1, L>(l, src, how, dst)
+        } else {
+            tile::encode::<Q4_1, L, BLOCK>(l, src, how, dst)
+        }
+    }
+
+    fn worst(block: &[f32]) -> f32 {
+        tile::worst(block)
     }
 }

@@ -1,10 +1,13 @@
 //! q5_0: 5-bit codes with one signed scale per 32 values.
 
-use super::BadValue;
 use super::block32::{
-    self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen, store_half,
+    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen, store_half,
     unpack_fifth_bits, unpack_nibbles,
 };
+use super::search::grid::Integers;
+use super::search::symmetric::{self, Search};
+use super::search::tile::{self, Searched, Work};
+use super::{BadValue, Coding, Effort, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q5_0;
@@ -42,9 +45,55 @@ impl Block32 for Q5_0 {
         let zero = l.splat(16.0);
         Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
     }
+}
 
-    fn worst(x: &[f32]) -> f32 {
-        // As in q4_0, the far end of the other sign loses a whole step.
-        block32::worst_of(block32::top(x) / 16.0, 1.0, 16.0)
+type Codes = Integers<-16, 15>;
+
+const FAST: Search = Search { images: &[-16.6, -16.0, 14.0, 15.1], around: &[], refits: 0 };
+const BEST: Search = Search {
+    images: &[-18.5, -17.2, -16.2, -15.2, 13.2, 14.1, 19.4, 22.0],
+    around: &[-1.66, -0.42, 0.42, 1.38],
+    refits: 0,
+};
+
+impl Searched<BLOCK> for Q5_0 {
+    const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
+        let search = match how.effort {
+            Effort::Fast => &FAST,
+            Effort::Best => &BEST,
+        };
+        let d = l.halves(symmetric::scales::<L, Codes, BLOCK, WEIGHED>(l, work, search));
+        symmetric::set_codes::<L, Codes, BLOCK>(l, work, l.half_values(&d));
+        for ((codes, d), out) in
+            work.pack(l).as_chunks::<BLOCK>().0.iter().zip(d).zip(out.chunks_exact_mut(Self::BYTES))
+        {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            let (low, high) = (sixteen(codes, 0), sixteen(codes, 16));
+            out[2..6].copy_from_slice(&pack_fifth_bits(low, high));
+            pack_nibbles(low, high, &mut out[6..]);
+        }
+    }
+
+    fn poison(block: &mut [u8]) -> bool {
+        block[..2].copy_from_slice(&NAN);
+        true
+    }
+}
+
+impl Coding for Q5_0 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        if how.is_plain() {
+            block32::encode_blocks::<Q5_0, L>(l, src, how, dst)
+        } else {
+            tile::encode::<Q5_0, L, BLOCK>(l, src, how, dst)
+        }
+    }
+
+    fn worst(block: &[f32]) -> f32 {
+        tile::worst(block)
     }
 }

@@ -1,10 +1,12 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
-use super::BadValue;
 use super::block32::{
-    self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half,
+    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half,
     unpack_fifth_bits, unpack_nibbles,
 };
+use super::search::affine::{self, Search};
+use super::search::tile::{self, Searched, Work};
+use super::{BadValue, Coding, Effort, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q5_1;
@@ -42,8 +44,64 @@ impl Block32 for Q5_1 {
         unpack_fifth_bits(&bytes[4..8], &mut codes);
         Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
     }
+}
 
-    fn worst(x: &[f32]) -> f32 {
-        block32::worst_affine(x, 31.0)
+const FAST: Search =
+    Search { grid: &[(-2.0, -0.04), (-1.04, -1.0), (0.19, 0.25), (0.26, -0.06)], around: &[], refits: 1 };
+const BEST: Search = Search {
+    grid: &[
+        (-2.96, 0.07),
+        (-2.25, -0.17),
+        (-1.37, -1.32),
+        (-0.6, 0.29),
+        (0.0, 0.0),
+        (0.33, 0.47),
+        (0.49, -0.07),
+        (1.52, 0.3),
+    ],
+    around: &[(-0.38, -0.02), (-0.35, -0.29), (0.59, 0.19), (0.67, 0.44)],
+    refits: 1,
+};
+
+impl Searched<BLOCK> for Q5_1 {
+    const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
+        let search = match how.effort {
+            Effort::Fast => &FAST,
+            Effort::Best => &BEST,
+        };
+        let pair = affine::pairs::<L, BLOCK, 31, true, WEIGHED>(l, work, search);
+        let (d, m) = (l.halves(pair.scale), l.halves(pair.min));
+        affine::set_codes::<L, BLOCK, 31>(l, work, l.half_values(&d), l.half_values(&m));
+        let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
+        for ((codes, out), (d, m)) in blocks.zip(d.iter().zip(m)) {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            out[2..4].copy_from_slice(&m.to_le_bytes());
+            let (low, high) = (sixteen(codes, 0), sixteen(codes, 16));
+            out[4..8].copy_from_slice(&pack_fifth_bits(low, high));
+            pack_nibbles(low, high, &mut out[8..]);
+        }
+    }
+
+    fn poison(block: &mut [u8]) -> bool {
+        block[..2].copy_from_slice(&NAN);
+        true
+    }
+}
+
+impl Coding for Q5_1 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        if how.is_plain() {
+            block32::encode_blocks::<Q5_1, L>(l, src, how, dst)
+        } else {
+            tile::encode::<Q5_1, L, BLOCK>(l, src, how, dst)
+        }
+    }
+
+    fn worst(block: &[f32]) -> f32 {
+        tile::worst(block)
     }
 }

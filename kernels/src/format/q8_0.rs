@@ -1,7 +1,7 @@
 //! q8_0: 8-bit codes with one scale per 32 values.
 
-use super::BadValue;
 use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, sixteen, store_half};
+use super::{BadValue, Coding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q8_0;
@@ -36,6 +36,13 @@ impl Block32 for Q8_0 {
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
         let d = l.splat(half_at(l, bytes, 0));
         Pair(l.mul(d, l.widen_i8(sixteen(bytes, 2))), l.mul(d, l.widen_i8(sixteen(bytes, 18))))
+    }
+}
+
+impl Coding for Q8_0 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        block32::encode_blocks::<Q8_0, L>(l, src, how, dst)
     }
 
     fn worst(x: &[f32]) -> f32 {

@@ -1,6 +1,9 @@
 //! The table of formats.
 
-use super::{Class, Codec, Format, bf16, f8, f16, f32, f64, q4_0, q4_1, q5_0, q5_1, q8_0};
+use super::{
+    Class, Codec, Format, bf16, f8, f16, f32, f64, iq4_nl, iq4_xs, mxfp4, nvfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0,
+    q5_1, q5_k, q6_k, q8_0, tq1_0, tq2_0,
+};
 
 /// A row: name, GGUF type, safetensors dtype, values and bytes per block, class, codec.
 const fn row(
@@ -50,25 +53,25 @@ pub static FORMATS: &[Format] = &[
     integer("u64", None, "U64", 8),
     integer("bool", None, "BOOL", 1),
     block("q8_1", 9, (32, 36), None),
-    block("q2_k", 10, (256, 84), None),
-    block("q3_k", 11, (256, 110), None),
-    block("q4_k", 12, (256, 144), None),
-    block("q5_k", 13, (256, 176), None),
-    block("q6_k", 14, (256, 210), None),
+    block("q2_k", 10, (256, 84), Some(Codec::of::<q2_k::Q2K>())),
+    block("q3_k", 11, (256, 110), Some(Codec::of::<q3_k::Q3K>())),
+    block("q4_k", 12, (256, 144), Some(Codec::of::<q4_k::Q4K>())),
+    block("q5_k", 13, (256, 176), Some(Codec::of::<q5_k::Q5K>())),
+    block("q6_k", 14, (256, 210), Some(Codec::of::<q6_k::Q6K>())),
     block("q8_k", 15, (256, 292), None),
     block("iq2_xxs", 16, (256, 66), None),
     block("iq2_xs", 17, (256, 74), None),
     block("iq3_xxs", 18, (256, 98), None),
     block("iq1_s", 19, (256, 50), None),
-    block("iq4_nl", 20, (32, 18), None),
+    block("iq4_nl", 20, (32, 18), Some(Codec::of::<iq4_nl::Iq4Nl>())),
     block("iq3_s", 21, (256, 110), None),
     block("iq2_s", 22, (256, 82), None),
-    block("iq4_xs", 23, (256, 136), None),
+    block("iq4_xs", 23, (256, 136), Some(Codec::of::<iq4_xs::Iq4Xs>())),
     block("iq1_m", 29, (256, 56), None),
-    block("tq1_0", 34, (256, 54), None),
-    block("tq2_0", 35, (256, 66), None),
-    block("mxfp4", 39, (32, 17), None),
-    block("nvfp4", 40, (64, 36), None),
+    block("tq1_0", 34, (256, 54), Some(Codec::of::<tq1_0::Tq1_0>())),
+    block("tq2_0", 35, (256, 66), Some(Codec::of::<tq2_0::Tq2_0>())),
+    block("mxfp4", 39, (32, 17), Some(Codec::of::<mxfp4::Mxfp4>())),
+    block("nvfp4", 40, (64, 36), Some(Codec::of::<nvfp4::Nvfp4>())),
     block("q1_0", 41, (128, 18), None),
     block("q2_0", 42, (64, 18), None),
 ];

@@ -6,6 +6,11 @@
 /// The instruction set as a value: only dispatch by [`crate::Level`] makes one, so holding one proves that the CPU has
 /// the set.
 pub(crate) trait Lanes: Copy {
+    /// There are registers for several chains of operations side by side.
+    const WIDE: bool;
+    /// Every body exists once more without weights, which saves their reading. Without it all weights are 1, and the
+    /// results the same.
+    const UNWEIGHED: bool;
     /// Sixteen values.
     type F: Copy;
 
@@ -15,6 +20,9 @@ pub(crate) trait Lanes: Copy {
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a < b ? x : y`, so `y` where a or b is NaN
+    fn select_less(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
     /// `a > b ? a : b`
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a < b ? a : b`
@@ -38,6 +46,14 @@ pub(crate) trait Lanes: Copy {
     fn fold_min(self, a: Self::F) -> f32;
     /// The sum of the lanes in the same tree.
     fn fold_sum(self, a: Self::F) -> f32;
+    /// Row i of sixteen, `src[i * stride..][..16]`, becomes column i of `out`.
+    fn transpose(self, src: &[f32], stride: usize, out: &mut [[f32; 16]; 16]);
+    /// `table[i]`, i the lowest four bits of each lane's pattern.
+    fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F;
+    /// Half-precision bits of each lane, round half to even; too large a value becomes infinite.
+    fn halves(self, a: Self::F) -> [u16; 16];
+    /// The values of half-precision bits.
+    fn half_values(self, bits: &[u16; 16]) -> Self::F;
     /// Half-precision bits of a finite value, round half to even.
     fn half_bits(self, x: f32) -> u16;
     /// The value of half-precision bits.
@@ -72,6 +88,9 @@ macro_rules! fold {
 }
 
 impl Lanes for Scalar {
+    const WIDE: bool = false;
+    // Loops over arrays take the compiler long.
+    const UNWEIGHED: bool = false;
     type F = [f32; 16];
 
     #[inline(always)]
@@ -97,6 +116,14 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn mul(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         each!(i => a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(i => a[i] / b[i])
+    }
+    #[inline(always)]
+    fn select_less(self, a: [f32; 16], b: [f32; 16], x: [f32; 16], y: [f32; 16]) -> [f32; 16] {
+        each!(i => if a[i] < b[i] { x[i] } else { y[i] })
     }
     #[inline(always)]
     fn max(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
@@ -157,6 +184,28 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn fold_sum(self, a: [f32; 16]) -> f32 {
         fold!(a, x, y => x + y)
+    }
+    #[inline(always)]
+    fn transpose(self, src: &[f32], stride: usize, out: &mut [[f32; 16]; 16]) {
+        for (j, column) in out.iter_mut().enumerate() {
+            *column = each!(i => src[i * stride + j]);
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 16], index: [f32; 16]) -> [f32; 16] {
+        each!(i => table[(index[i].to_bits() & 15) as usize])
+    }
+    #[inline(always)]
+    fn halves(self, a: [f32; 16]) -> [u16; 16] {
+        let mut out = [0; 16];
+        for i in 0..16 {
+            out[i] = self.half_bits(a[i]);
+        }
+        out
+    }
+    #[inline(always)]
+    fn half_values(self, bits: &[u16; 16]) -> [f32; 16] {
+        each!(i => self.half_value(bits[i]))
     }
     #[inline(always)]
     fn half_bits(self, x: f32) -> u16 {

@@ -61,6 +61,73 @@ unsafe fn half_value(bits: u16) -> f32 {
     unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))) }
 }
 
+/// Rows to columns, eight by eight: pairs, then fours, then halves of registers change places.
+#[inline(always)]
+unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
+    let mut pairs = r;
+    for i in [0, 2, 4, 6] {
+        pairs[i] = unsafe { _mm256_unpacklo_ps(r[i], r[i + 1]) };
+        pairs[i + 1] = unsafe { _mm256_unpackhi_ps(r[i], r[i + 1]) };
+    }
+    let mut fours = r;
+    for i in [0, 4] {
+        for k in 0..2 {
+            let (a, b) = (pairs[i + k], pairs[i + 2 + k]);
+            fours[i + 2 * k] = unsafe { _mm256_shuffle_ps::<0x44>(a, b) };
+            fours[i + 2 * k + 1] = unsafe { _mm256_shuffle_ps::<0xee>(a, b) };
+        }
+    }
+    let mut out = r;
+    for i in 0..4 {
+        out[i] = unsafe { _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]) };
+        out[i + 4] = unsafe { _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]) };
+    }
+    out
+}
+
+/// Rows to columns, sixteen by sixteen: pairs, fours, then quarters of registers change places in two steps.
+#[inline(always)]
+unsafe fn transpose16(r: [__m512; 16]) -> [__m512; 16] {
+    let mut pairs = r;
+    for i in [0, 2, 4, 6, 8, 10, 12, 14] {
+        pairs[i] = unsafe { _mm512_unpacklo_ps(r[i], r[i + 1]) };
+        pairs[i + 1] = unsafe { _mm512_unpackhi_ps(r[i], r[i + 1]) };
+    }
+    // Quarter q of register 4 h + c: column 4 q + c of rows 4 h to 4 h + 3.
+    let mut fours = r;
+    for i in [0, 4, 8, 12] {
+        for k in 0..2 {
+            let (a, b) = (pairs[i + k], pairs[i + 2 + k]);
+            fours[i + 2 * k] = unsafe { _mm512_shuffle_ps::<0x44>(a, b) };
+            fours[i + 2 * k + 1] = unsafe { _mm512_shuffle_ps::<0xee>(a, b) };
+        }
+    }
+    let mut out = r;
+    for c in 0..4 {
+        let (a, b, d, e) = (fours[c], fours[4 + c], fours[8 + c], fours[12 + c]);
+        unsafe {
+            let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            let (low2, high2) = (_mm512_shuffle_f32x4::<0x44>(d, e), _mm512_shuffle_f32x4::<0xee>(d, e));
+            out[c] = _mm512_shuffle_f32x4::<0x88>(low, low2);
+            out[4 + c] = _mm512_shuffle_f32x4::<0xdd>(low, low2);
+            out[8 + c] = _mm512_shuffle_f32x4::<0x88>(high, high2);
+            out[12 + c] = _mm512_shuffle_f32x4::<0xdd>(high, high2);
+        }
+    }
+    out
+}
+
+/// Eight lanes of a table of sixteen: both halves are looked up, bit 3 of the index picks one.
+#[inline(always)]
+unsafe fn lookup16(table: (__m256, __m256), index: __m256) -> __m256 {
+    unsafe {
+        let index = _mm256_castps_si256(index);
+        let low = _mm256_permutevar8x32_ps(table.0, index);
+        let high = _mm256_permutevar8x32_ps(table.1, index);
+        _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+    }
+}
+
 macro_rules! two {
     ($name:ident, $op:ident) => {
         #[inline(always)]
@@ -71,11 +138,14 @@ macro_rules! two {
 }
 
 impl Lanes for Avx2 {
+    const WIDE: bool = false;
+    const UNWEIGHED: bool = true;
     type F = (__m256, __m256);
 
     two!(add, _mm256_add_ps);
     two!(sub, _mm256_sub_ps);
     two!(mul, _mm256_mul_ps);
+    two!(div, _mm256_div_ps);
     two!(max, _mm256_max_ps);
     two!(min, _mm256_min_ps);
 
@@ -171,6 +241,49 @@ impl Lanes for Avx2 {
         unsafe { fold8!(_mm256_add_ps(a.0, a.1), _mm_add_ps, _mm_add_ss) }
     }
     #[inline(always)]
+    fn select_less(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
+        unsafe {
+            let low = _mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_LT_OQ>(a.0, b.0));
+            (low, _mm256_blendv_ps(y.1, x.1, _mm256_cmp_ps::<_CMP_LT_OQ>(a.1, b.1)))
+        }
+    }
+    #[inline(always)]
+    fn transpose(self, src: &[f32], stride: usize, out: &mut [[f32; 16]; 16]) {
+        assert!(src.len() >= 15 * stride + 16);
+        // Four squares of eight by eight.
+        for (top, left) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+            let mut rows = [self.splat(0.0).0; 8];
+            for (i, row) in rows.iter_mut().enumerate() {
+                let at = (top + i) * stride + left;
+                *row = unsafe { _mm256_loadu_ps(src.as_ptr().add(at)) };
+            }
+            for (column, v) in out[left..left + 8].iter_mut().zip(unsafe { transpose8(rows) }) {
+                unsafe { _mm256_storeu_ps(column.as_mut_ptr().add(top), v) };
+            }
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F {
+        let table = self.load(table);
+        unsafe { (lookup16(table, index.0), lookup16(table, index.1)) }
+    }
+    #[inline(always)]
+    fn halves(self, a: Self::F) -> [u16; 16] {
+        let mut out = [0; 16];
+        unsafe {
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a.0));
+            _mm_storeu_si128(out.as_mut_ptr().add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a.1));
+        }
+        out
+    }
+    #[inline(always)]
+    fn half_values(self, bits: &[u16; 16]) -> Self::F {
+        unsafe {
+            let low = _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast()));
+            (low, _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().add(8).cast())))
+        }
+    }
+    #[inline(always)]
     fn half_bits(self, x: f32) -> u16 {
         unsafe { half_bits(x) }
     }
@@ -198,11 +311,14 @@ macro_rules! halves {
 }
 
 impl Lanes for Avx512 {
+    const WIDE: bool = true;
+    const UNWEIGHED: bool = true;
     type F = __m512;
 
     one!(add, _mm512_add_ps);
     one!(sub, _mm512_sub_ps);
     one!(mul, _mm512_mul_ps);
+    one!(div, _mm512_div_ps);
     one!(max, _mm512_max_ps);
     one!(min, _mm512_min_ps);
 
@@ -266,6 +382,36 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn fold_sum(self, a: __m512) -> f32 {
         unsafe { fold8!(halves!(a, _mm256_add_ps), _mm_add_ps, _mm_add_ss) }
+    }
+    #[inline(always)]
+    fn select_less(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
+    }
+    #[inline(always)]
+    fn transpose(self, src: &[f32], stride: usize, out: &mut [[f32; 16]; 16]) {
+        assert!(src.len() >= 15 * stride + 16);
+        let mut rows = [self.splat(0.0); 16];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = unsafe { _mm512_loadu_ps(src.as_ptr().add(i * stride)) };
+        }
+        for (column, v) in out.iter_mut().zip(unsafe { transpose16(rows) }) {
+            self.store(v, column);
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 16], index: __m512) -> __m512 {
+        unsafe { _mm512_permutexvar_ps(_mm512_castps_si512(index), self.load(table)) }
+    }
+    #[inline(always)]
+    fn halves(self, a: __m512) -> [u16; 16] {
+        let mut out = [0; 16];
+        let halves = unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a) };
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), halves) };
+        out
+    }
+    #[inline(always)]
+    fn half_values(self, bits: &[u16; 16]) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().cast())) }
     }
     #[inline(always)]
     fn half_bits(self, x: f32) -> u16 {

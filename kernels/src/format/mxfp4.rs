@@ -1,0 +1,97 @@
+//! mxfp4: 4-bit floats with a power of two as scale per 32 values (OCP Microscaling Formats, version 1.0).
+
+use super::block32::{pack_nibbles, sixteen, unpack_nibbles};
+use super::search::grid::{E2M1, E2m1};
+use super::search::symmetric::{best_of, set_codes};
+use super::search::tile::{self, Searched, Work, spread, top};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
+use crate::simd::Lanes;
+
+pub(super) struct Mxfp4;
+
+/// Values of a block.
+const BLOCK: usize = 32;
+/// The exponent of the largest number of the grid, 6.
+const TOP_EXPONENT: u32 = 2;
+/// The largest stored exponent that is not NaN.
+const LAST: u32 = 254;
+
+/// 2^(e - 127)
+#[inline(always)]
+fn power(e: u32) -> f32 {
+    // Below the normal numbers there is one such power, 2^-127.
+    f32::from_bits(if e == 0 { 1 << 22 } else { e << 23 })
+}
+
+/// The powers for sixteen exponents.
+#[inline(always)]
+fn powers<L: Lanes>(l: L, exponents: &[u32; 16], by: i32) -> (L::F, L::F) {
+    let (mut names, mut scales) = ([0.0; 16], [0.0; 16]);
+    for i in 0..16 {
+        let e = exponents[i].saturating_add_signed(by).min(LAST);
+        (names[i], scales[i]) = (e as f32, power(e));
+    }
+    (l.load(&scales), l.load(&names))
+}
+
+impl Decoding for Mxfp4 {
+    const BLOCK: usize = BLOCK;
+    const BYTES: usize = 17;
+    const ABOUT: &'static str = "a byte e, then 16 bytes as in q4_0; w = 2^(e - 127) * v[q], where v is 0, 0.5, 1, 1.5, 2, \
+        3, 4, 6 and their negatives. e = floor(log2(max|x|)) - 2 + 127, q the nearest, smaller of two.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.as_chunks_mut::<BLOCK>().0) {
+            let (low, high) = unpack_nibbles(sixteen(bytes, 1));
+            let scale = l.splat(power(bytes[0].into()));
+            for (codes, y) in [low, high].iter().zip(y.as_chunks_mut::<16>().0) {
+                for i in 0..16 {
+                    y[i] = E2M1[usize::from(codes[i])];
+                }
+                l.store(l.mul(scale, l.load(y)), y);
+            }
+        }
+    }
+}
+
+impl Searched<BLOCK> for Mxfp4 {
+    const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
+        let mut exponents = [0; 16];
+        for (e, top) in exponents.iter_mut().zip(spread(l, top(l, work))) {
+            *e = (top.to_bits() >> 23).saturating_sub(TOP_EXPONENT);
+        }
+        if !how.is_plain() {
+            let tried = [powers(l, &exponents, 0), powers(l, &exponents, 1), powers(l, &exponents, -1)];
+            let (scales, names) = ([tried[0].0, tried[1].0, tried[2].0], [tried[0].1, tried[1].1, tried[2].1]);
+            let (best, _) = best_of::<L, E2m1, BLOCK, WEIGHED, 3>(l, work, scales, names);
+            for (e, best) in exponents.iter_mut().zip(spread(l, best)) {
+                *e = best as u32;
+            }
+        }
+        set_codes::<L, E2m1, BLOCK>(l, work, powers(l, &exponents, 0).0);
+        let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
+        for ((codes, out), e) in blocks.zip(exponents) {
+            out[0] = e as u8;
+            pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[1..]);
+        }
+    }
+
+    fn poison(_: &mut [u8]) -> bool {
+        false
+    }
+}
+
+impl Coding for Mxfp4 {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        tile::encode::<Mxfp4, L, BLOCK>(l, src, how, dst)
+    }
+
+    fn worst(block: &[f32]) -> f32 {
+        tile::worst(block)
+    }
+}
