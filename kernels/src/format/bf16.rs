@@ -1,7 +1,7 @@
 //! bf16: the upper half of an IEEE single.
 
 use super::float::{self, STAGE};
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Coding, Decoding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct Bf16;
@@ -14,11 +14,20 @@ fn round(x: f32) -> u16 {
     if bits & 0x7fff_ffff > 0x7f80_0000 { (bits >> 16) as u16 | 64 } else { rounded }
 }
 
-impl Coding for Bf16 {
+impl Decoding for Bf16 {
     const BLOCK: usize = 1;
     const BYTES: usize = 2;
     const ABOUT: &'static str = "The upper 16 bits of an IEEE single, little-endian, round half to even.";
 
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
+        for (bytes, y) in src.as_chunks::<2>().0.iter().zip(dst) {
+            *y = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+        }
+    }
+}
+
+impl Coding for Bf16 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
         float::check_finite(l, src, keep)?;
@@ -35,13 +44,6 @@ impl Coding for Bf16 {
             fit += float::measure(l, x, back);
         }
         Ok(fit)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.as_chunks::<2>().0.iter().zip(dst) {
-            *y = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-        }
     }
 
     fn worst(x: &[f32]) -> f32 {

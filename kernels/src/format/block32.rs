@@ -1,6 +1,6 @@
 //! What the 32-value formats share: the walk over blocks, reductions in a fixed order, and the f16 of a scale.
 
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Coding, Decoding, Fit, NonFinite};
 use crate::simd::Lanes;
 use half::f16;
 
@@ -24,8 +24,22 @@ impl<L: Lanes> Pair<L> {
         Pair(l.load(&halves[0]), l.load(&halves[1]))
     }
 
+    /// Signed codes times a scale.
     #[inline(always)]
-    fn store(self, l: L, y: &mut [f32; BLOCK]) {
+    pub(super) fn scaled(l: L, codes: L::B, d: f32) -> Pair<L> {
+        let (low, high) = l.values(codes);
+        Pair(l.mul(l.splat(d), low), l.mul(l.splat(d), high))
+    }
+
+    /// [`Pair::scaled`] plus a shift.
+    #[inline(always)]
+    pub(super) fn affine(l: L, codes: L::B, d: f32, shift: f32) -> Pair<L> {
+        let scaled = Pair::scaled(l, codes, d);
+        Pair(l.add(scaled.0, l.splat(shift)), l.add(scaled.1, l.splat(shift)))
+    }
+
+    #[inline(always)]
+    pub(super) fn store(self, l: L, y: &mut [f32; BLOCK]) {
         let (halves, _) = y.as_chunks_mut::<16>();
         l.store(self.0, &mut halves[0]);
         l.store(self.1, &mut halves[1]);
@@ -78,6 +92,12 @@ pub(super) fn half_at<L: Lanes>(l: L, bytes: &[u8], at: usize) -> f32 {
     l.half_value(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
 }
 
+/// Four bytes at `at`, little-endian.
+#[inline(always)]
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 /// A block format of 32 values: the block's own arithmetic, driven over rows by [`encode_blocks`].
 pub(super) trait Block32 {
     /// Bytes of one block.
@@ -102,21 +122,23 @@ pub(super) trait Block32 {
     fn worst(block: &[f32]) -> f32;
 }
 
-impl<B: Block32> Coding for B {
+impl<B: Block32> Decoding for B {
     const BLOCK: usize = BLOCK;
     const BYTES: usize = B::BYTES;
     const ABOUT: &'static str = B::ABOUT;
-
-    #[inline(always)]
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        encode_blocks::<B, L>(l, src, keep, dst)
-    }
 
     #[inline(always)]
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
         for (bytes, y) in src.chunks_exact(B::BYTES).zip(dst.as_chunks_mut::<BLOCK>().0) {
             B::decode_block(l, bytes).store(l, y);
         }
+    }
+}
+
+impl<B: Block32> Coding for B {
+    #[inline(always)]
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
+        encode_blocks::<B, L>(l, src, keep, dst)
     }
 
     fn worst(block: &[f32]) -> f32 {
@@ -169,23 +191,18 @@ pub(super) fn sixteen(bytes: &[u8], at: usize) -> &[u8; 16] {
     &bytes[at..].as_chunks::<16>().0[0]
 }
 
+/// Thirty-two bytes at `at`.
+#[inline(always)]
+pub(super) fn thirty_two(bytes: &[u8], at: usize) -> &[u8; 32] {
+    &bytes[at..].as_chunks::<32>().0[0]
+}
+
 /// Two 4-bit codes a byte: element j in the low half, j + 16 in the high half.
 #[inline(always)]
 pub(super) fn pack_nibbles(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
     for i in 0..16 {
         out[i] = (low[i] & 15) | (high[i] << 4);
     }
-}
-
-/// The reverse of [`pack_nibbles`].
-#[inline(always)]
-pub(super) fn unpack_nibbles(bytes: &[u8; 16]) -> ([u8; 16], [u8; 16]) {
-    let (mut low, mut high) = ([0; 16], [0; 16]);
-    for i in 0..16 {
-        low[i] = bytes[i] & 15;
-        high[i] = bytes[i] >> 4;
-    }
-    (low, high)
 }
 
 /// Bit 4 of element j at bit j of a little-endian u32.
@@ -196,16 +213,6 @@ pub(super) fn pack_fifth_bits(low: &[u8; 16], high: &[u8; 16]) -> [u8; 4] {
         bits |= u32::from(low[i] >> 4) << i | u32::from(high[i] >> 4) << (i + 16);
     }
     bits.to_le_bytes()
-}
-
-/// The reverse of [`pack_fifth_bits`], added to the low four bits already there.
-#[inline(always)]
-pub(super) fn unpack_fifth_bits(bytes: &[u8], (low, high): &mut ([u8; 16], [u8; 16])) {
-    let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    for i in 0..16 {
-        low[i] |= ((bits >> i & 1) << 4) as u8;
-        high[i] |= ((bits >> (i + 16) & 1) << 4) as u8;
-    }
 }
 
 /// The largest magnitude, for bounds.

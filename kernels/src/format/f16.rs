@@ -1,18 +1,32 @@
 //! f16: IEEE half precision.
 
 use super::float::{self, STAGE};
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Coding, Decoding, Fit, NonFinite};
 use crate::simd::Lanes;
 use half::{f16, slice::HalfFloatSliceExt};
 
 pub(super) struct F16;
 
-impl Coding for F16 {
+impl Decoding for F16 {
     const BLOCK: usize = 1;
     const BYTES: usize = 2;
     const ABOUT: &'static str = "IEEE half precision, little-endian, round half to even. \
         A finite value that would round to infinity (65520 and above) is an error.";
 
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        let (halves, rest) = src.as_chunks::<2>().0.as_chunks::<16>();
+        let (lanes, y_rest) = dst.as_chunks_mut::<16>();
+        for (halves, y) in halves.iter().zip(lanes) {
+            l.store(l.half_values(halves), y);
+        }
+        for (half, y) in rest.iter().zip(y_rest) {
+            *y = l.half_value(u16::from_le_bytes(*half));
+        }
+    }
+}
+
+impl Coding for F16 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
         float::check_finite(l, src, keep)?;
@@ -30,18 +44,6 @@ impl Coding for F16 {
             }
         }
         Ok(fit)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
-        let mut halves = [f16::ZERO; STAGE];
-        for (bytes, y) in src.chunks(2 * STAGE).zip(dst.chunks_mut(STAGE)) {
-            let halves = &mut halves[..y.len()];
-            for (b, h) in bytes.as_chunks::<2>().0.iter().zip(halves.iter_mut()) {
-                *h = f16::from_le_bytes(*b);
-            }
-            halves.convert_to_f32_slice(y);
-        }
     }
 
     fn worst(x: &[f32]) -> f32 {

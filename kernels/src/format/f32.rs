@@ -1,16 +1,25 @@
 //! f32: IEEE single precision.
 
 use super::float;
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Coding, Decoding, Fit, NonFinite};
 use crate::simd::Lanes;
 
 pub(super) struct F32;
 
-impl Coding for F32 {
+impl Decoding for F32 {
     const BLOCK: usize = 1;
     const BYTES: usize = 4;
     const ABOUT: &'static str = "IEEE single precision, little-endian. Nothing is lost.";
 
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
+        for (bytes, y) in src.as_chunks::<4>().0.iter().zip(dst) {
+            *y = f32::from_le_bytes(*bytes);
+        }
+    }
+}
+
+impl Coding for F32 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
         float::check_finite(l, src, keep)?;
@@ -22,13 +31,6 @@ impl Coding for F32 {
             fit += float::measure(l, x, x);
         }
         Ok(fit)
-    }
-
-    #[inline(always)]
-    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.as_chunks::<4>().0.iter().zip(dst) {
-            *y = f32::from_le_bytes(*bytes);
-        }
     }
 
     fn worst(_: &[f32]) -> f32 {

@@ -1,11 +1,15 @@
 //! The 8-bit floats of safetensors, read only (OCP 8-bit Floating Point Specification, revision 1.0).
 
-use crate::Level;
+use super::Decoding;
+use crate::simd::Lanes;
 
 /// 1 sign, 4 exponent (bias 7) and 3 mantissa bits; no infinity, all ones is NaN.
-const E4M3: [f32; 256] = table(4, 7, false);
+pub(super) struct E4M3;
 /// 1 sign, 5 exponent (bias 15) and 2 mantissa bits, with infinity and NaN as in IEEE.
-const E5M2: [f32; 256] = table(5, 15, true);
+pub(super) struct E5M2;
+
+const E4M3_VALUES: [f32; 256] = table(4, 7, false);
+const E5M2_VALUES: [f32; 256] = table(5, 15, true);
 
 const fn table(exponent_bits: u32, bias: i32, ieee: bool) -> [f32; 256] {
     let mantissa_bits = 7 - exponent_bits;
@@ -38,15 +42,29 @@ const fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-pub(super) fn decode_e4m3(_: Level, src: &[u8], dst: &mut [f32]) {
-    for (code, y) in src.iter().zip(dst) {
-        *y = E4M3[usize::from(*code)];
+impl Decoding for E4M3 {
+    const BLOCK: usize = 1;
+    const BYTES: usize = 1;
+    const ABOUT: &'static str = "OCP float8 with 4 exponent bits; no infinity.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
+        for (code, y) in src.iter().zip(dst) {
+            *y = E4M3_VALUES[usize::from(*code)];
+        }
     }
 }
 
-pub(super) fn decode_e5m2(_: Level, src: &[u8], dst: &mut [f32]) {
-    for (code, y) in src.iter().zip(dst) {
-        *y = E5M2[usize::from(*code)];
+impl Decoding for E5M2 {
+    const BLOCK: usize = 1;
+    const BYTES: usize = 1;
+    const ABOUT: &'static str = "OCP float8 with 5 exponent bits.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
+        for (code, y) in src.iter().zip(dst) {
+            *y = E5M2_VALUES[usize::from(*code)];
+        }
     }
 }
 
@@ -56,14 +74,14 @@ mod tests {
 
     #[test]
     fn landmarks_of_the_specification() {
-        assert_eq!(E4M3[0x7e], 448.0);
-        assert_eq!(E4M3[0x08], 2f32.powi(-6));
-        assert_eq!(E4M3[0x01], 2f32.powi(-9));
-        assert_eq!(E4M3[0xc8], -4.5 + 0.5);
-        assert!(E4M3[0x7f].is_nan() && E4M3[0xff].is_nan());
-        assert_eq!(E5M2[0x7b], 57344.0);
-        assert_eq!(E5M2[0x01], 2f32.powi(-16));
-        assert_eq!(E5M2[0x7c], f32::INFINITY);
-        assert!(E5M2[0x7d].is_nan());
+        assert_eq!(E4M3_VALUES[0x7e], 448.0);
+        assert_eq!(E4M3_VALUES[0x08], 2f32.powi(-6));
+        assert_eq!(E4M3_VALUES[0x01], 2f32.powi(-9));
+        assert_eq!(E4M3_VALUES[0xc8], -4.5 + 0.5);
+        assert!(E4M3_VALUES[0x7f].is_nan() && E4M3_VALUES[0xff].is_nan());
+        assert_eq!(E5M2_VALUES[0x7b], 57344.0);
+        assert_eq!(E5M2_VALUES[0x01], 2f32.powi(-16));
+        assert_eq!(E5M2_VALUES[0x7c], f32::INFINITY);
+        assert!(E5M2_VALUES[0x7d].is_nan());
     }
 }

@@ -1,6 +1,6 @@
 //! One copy of each coder per instruction set, picked by [`Level`].
 
-use super::{BadValue, Coding, Fit, NonFinite};
+use super::{BadValue, Coding, Decoding, Fit, NonFinite};
 use crate::simd::{Isa, Level, Scalar};
 
 pub(super) fn encode<F: Coding>(level: Level, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue> {
@@ -16,7 +16,7 @@ pub(super) fn encode<F: Coding>(level: Level, src: &[f32], keep: NonFinite, dst:
     }
 }
 
-pub(super) fn decode<F: Coding>(level: Level, src: &[u8], dst: &mut [f32]) {
+pub(super) fn decode<F: Decoding>(level: Level, src: &[u8], dst: &mut [f32]) {
     assert_eq!(src.len() / F::BYTES * F::BLOCK, dst.len());
     match level.0 {
         Isa::Scalar => F::decode(Scalar, src, dst),
@@ -31,7 +31,7 @@ pub(super) fn decode<F: Coding>(level: Level, src: &[u8], dst: &mut [f32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{BadValue, Coding, Fit, NonFinite};
+    use super::{BadValue, Coding, Decoding, Fit, NonFinite};
     use crate::simd::{Avx2, Avx512};
 
     #[target_feature(enable = "avx2,f16c")]
@@ -47,13 +47,13 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,f16c")]
-    pub(super) fn decode_avx2<F: Coding>(src: &[u8], dst: &mut [f32]) {
+    pub(super) fn decode_avx2<F: Decoding>(src: &[u8], dst: &mut [f32]) {
         // SAFETY: as above.
         F::decode(unsafe { Avx2::assume() }, src, dst);
     }
 
     #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn decode_avx512<F: Coding>(src: &[u8], dst: &mut [f32]) {
+    pub(super) fn decode_avx512<F: Decoding>(src: &[u8], dst: &mut [f32]) {
         // SAFETY: as above.
         F::decode(unsafe { Avx512::assume() }, src, dst);
     }

@@ -10,13 +10,25 @@ mod f32;
 mod f64;
 mod f8;
 mod float;
+mod iq4_nl;
+mod iq4_xs;
+mod k;
 mod level;
+mod mxfp4;
+mod nvfp4;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
 mod table;
+mod tq1_0;
+mod tq2_0;
 
 use crate::Level;
 use crate::simd::Lanes;
@@ -187,17 +199,20 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// A format that is written and read: one file of this folder each.
-trait Coding {
+/// A format that is read: one file of this folder each.
+trait Decoding {
     const BLOCK: usize;
     const BYTES: usize;
     const ABOUT: &'static str;
 
-    /// Encode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
-    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue>;
-
-    /// Decode whole blocks.
+    /// Decode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]);
+}
+
+/// A format that is also written.
+trait Coding: Decoding {
+    /// Encode whole blocks, without closures either.
+    fn encode<L: Lanes>(l: L, src: &[f32], keep: NonFinite, dst: &mut [u8]) -> Result<Fit, BadValue>;
 
     /// See [`Codec::worst`].
     fn worst(block: &[f32]) -> f32;
@@ -205,11 +220,11 @@ trait Coding {
 
 impl Codec {
     const fn of<F: Coding>() -> Codec {
-        Codec { decode: level::decode::<F>, encode: Some(level::encode::<F>), worst: F::worst, about: F::ABOUT }
+        Codec { encode: Some(level::encode::<F>), worst: F::worst, ..Codec::decode_only::<F>() }
     }
 
-    const fn decode_only(decode: Decode, about: &'static str) -> Codec {
-        Codec { decode, encode: None, worst: no_error, about }
+    const fn decode_only<F: Decoding>() -> Codec {
+        Codec { decode: level::decode::<F>, encode: None, worst: no_error, about: F::ABOUT }
     }
 }
 

@@ -1,9 +1,7 @@
 //! q4_0: 4-bit codes with one signed scale per 32 values.
 
 use super::BadValue;
-use super::block32::{
-    self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half, unpack_nibbles,
-};
+use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half};
 use crate::simd::Lanes;
 
 pub(super) struct Q4_0;
@@ -34,10 +32,7 @@ impl Block32 for Q4_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let d = l.splat(half_at(l, bytes, 0));
-        let codes = unpack_nibbles(sixteen(bytes, 2));
-        let zero = l.splat(8.0);
-        Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
+        Pair::scaled(l, l.offset(l.nibbles(sixteen(bytes, 2)), -8), half_at(l, bytes, 0))
     }
 
     fn worst(x: &[f32]) -> f32 {

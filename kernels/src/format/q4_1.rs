@@ -1,7 +1,7 @@
 //! q4_1: 4-bit codes with a scale and a minimum per 32 values.
 
 use super::BadValue;
-use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, sixteen, store_half, unpack_nibbles};
+use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, pack_nibbles, sixteen, store_half};
 use crate::simd::Lanes;
 
 pub(super) struct Q4_1;
@@ -33,9 +33,7 @@ impl Block32 for Q4_1 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let (d, min) = (l.splat(half_at(l, bytes, 0)), l.splat(half_at(l, bytes, 2)));
-        let codes = unpack_nibbles(sixteen(bytes, 4));
-        Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
+        Pair::affine(l, l.nibbles(sixteen(bytes, 4)), half_at(l, bytes, 0), half_at(l, bytes, 2))
     }
 
     fn worst(x: &[f32]) -> f32 {

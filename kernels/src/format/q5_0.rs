@@ -3,7 +3,7 @@
 use super::BadValue;
 use super::block32::{
     self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen, store_half,
-    unpack_fifth_bits, unpack_nibbles,
+    word_at,
 };
 use crate::simd::Lanes;
 
@@ -36,11 +36,9 @@ impl Block32 for Q5_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let d = l.splat(half_at(l, bytes, 0));
-        let mut codes = unpack_nibbles(sixteen(bytes, 6));
-        unpack_fifth_bits(&bytes[2..6], &mut codes);
-        let zero = l.splat(16.0);
-        Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
+        // Codes whose fifth bit is clear are 16 below zero, the others are what their low bits say.
+        let fifth = l.field(l.mask(!word_at(bytes, 2)), 0, 0xf0);
+        Pair::scaled(l, l.or(l.nibbles(sixteen(bytes, 6)), fifth), half_at(l, bytes, 0))
     }
 
     fn worst(x: &[f32]) -> f32 {

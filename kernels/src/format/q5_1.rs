@@ -2,8 +2,7 @@
 
 use super::BadValue;
 use super::block32::{
-    self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half,
-    unpack_fifth_bits, unpack_nibbles,
+    self, BLOCK, Block32, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half, word_at,
 };
 use crate::simd::Lanes;
 
@@ -37,10 +36,9 @@ impl Block32 for Q5_1 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let (d, min) = (l.splat(half_at(l, bytes, 0)), l.splat(half_at(l, bytes, 2)));
-        let mut codes = unpack_nibbles(sixteen(bytes, 8));
-        unpack_fifth_bits(&bytes[4..8], &mut codes);
-        Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
+        let fifth = l.field(l.mask(word_at(bytes, 4)), 0, 0x10);
+        let codes = l.or(l.nibbles(sixteen(bytes, 8)), fifth);
+        Pair::affine(l, codes, half_at(l, bytes, 0), half_at(l, bytes, 2))
     }
 
     fn worst(x: &[f32]) -> f32 {

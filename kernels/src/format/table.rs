@@ -1,6 +1,7 @@
 //! The table of formats.
 
-use super::{Class, Codec, Format, bf16, f8, f16, f32, f64, q4_0, q4_1, q5_0, q5_1, q8_0};
+use super::{Class, Codec, Format, bf16, f8, f16, f32, f64};
+use super::{iq4_nl, iq4_xs, mxfp4, nvfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, tq1_0, tq2_0};
 
 /// A row: name, GGUF type, safetensors dtype, values and bytes per block, class, codec.
 const fn row(
@@ -22,10 +23,6 @@ const fn integer(name: &'static str, ggml: Option<u32>, safetensors: &'static st
     row(name, ggml, Some(safetensors), (1, bytes), Class::Integer, None)
 }
 
-const F64: Codec = Codec::decode_only(f64::decode, "IEEE double precision, little-endian.");
-const E4M3: Codec = Codec::decode_only(f8::decode_e4m3, "OCP float8 with 4 exponent bits; no infinity.");
-const E5M2: Codec = Codec::decode_only(f8::decode_e5m2, "OCP float8 with 5 exponent bits.");
-
 /// Every storage format that a file may name. Formats with a codec can be converted, the others are recognised:
 /// sized, listed and carried over unchanged.
 pub static FORMATS: &[Format] = &[
@@ -37,9 +34,9 @@ pub static FORMATS: &[Format] = &[
     block("q5_0", 6, (32, 22), Some(Codec::of::<q5_0::Q5_0>())),
     block("q4_1", 3, (32, 20), Some(Codec::of::<q4_1::Q4_1>())),
     block("q4_0", 2, (32, 18), Some(Codec::of::<q4_0::Q4_0>())),
-    row("f64", Some(28), Some("F64"), (1, 8), Class::Float, Some(F64)),
-    row("f8_e4m3", None, Some("F8_E4M3"), (1, 1), Class::Float, Some(E4M3)),
-    row("f8_e5m2", None, Some("F8_E5M2"), (1, 1), Class::Float, Some(E5M2)),
+    row("f64", Some(28), Some("F64"), (1, 8), Class::Float, Some(Codec::decode_only::<f64::F64>())),
+    row("f8_e4m3", None, Some("F8_E4M3"), (1, 1), Class::Float, Some(Codec::decode_only::<f8::E4M3>())),
+    row("f8_e5m2", None, Some("F8_E5M2"), (1, 1), Class::Float, Some(Codec::decode_only::<f8::E5M2>())),
     integer("i8", Some(24), "I8", 1),
     integer("i16", Some(25), "I16", 2),
     integer("i32", Some(26), "I32", 4),
@@ -50,25 +47,25 @@ pub static FORMATS: &[Format] = &[
     integer("u64", None, "U64", 8),
     integer("bool", None, "BOOL", 1),
     block("q8_1", 9, (32, 36), None),
-    block("q2_k", 10, (256, 84), None),
-    block("q3_k", 11, (256, 110), None),
-    block("q4_k", 12, (256, 144), None),
-    block("q5_k", 13, (256, 176), None),
-    block("q6_k", 14, (256, 210), None),
+    block("q2_k", 10, (256, 84), Some(Codec::decode_only::<q2_k::Q2K>())),
+    block("q3_k", 11, (256, 110), Some(Codec::decode_only::<q3_k::Q3K>())),
+    block("q4_k", 12, (256, 144), Some(Codec::decode_only::<q4_k::Q4K>())),
+    block("q5_k", 13, (256, 176), Some(Codec::decode_only::<q5_k::Q5K>())),
+    block("q6_k", 14, (256, 210), Some(Codec::decode_only::<q6_k::Q6K>())),
     block("q8_k", 15, (256, 292), None),
     block("iq2_xxs", 16, (256, 66), None),
     block("iq2_xs", 17, (256, 74), None),
     block("iq3_xxs", 18, (256, 98), None),
     block("iq1_s", 19, (256, 50), None),
-    block("iq4_nl", 20, (32, 18), None),
+    block("iq4_nl", 20, (32, 18), Some(Codec::decode_only::<iq4_nl::Iq4Nl>())),
     block("iq3_s", 21, (256, 110), None),
     block("iq2_s", 22, (256, 82), None),
-    block("iq4_xs", 23, (256, 136), None),
+    block("iq4_xs", 23, (256, 136), Some(Codec::decode_only::<iq4_xs::Iq4Xs>())),
     block("iq1_m", 29, (256, 56), None),
-    block("tq1_0", 34, (256, 54), None),
-    block("tq2_0", 35, (256, 66), None),
-    block("mxfp4", 39, (32, 17), None),
-    block("nvfp4", 40, (64, 36), None),
+    block("tq1_0", 34, (256, 54), Some(Codec::decode_only::<tq1_0::Tq1_0>())),
+    block("tq2_0", 35, (256, 66), Some(Codec::decode_only::<tq2_0::Tq2_0>())),
+    block("mxfp4", 39, (32, 17), Some(Codec::decode_only::<mxfp4::Mxfp4>())),
+    block("nvfp4", 40, (64, 36), Some(Codec::decode_only::<nvfp4::Nvfp4>())),
     block("q1_0", 41, (128, 18), None),
     block("q2_0", 42, (64, 18), None),
 ];

@@ -3,9 +3,11 @@
 //! A kernel body is generic over [`Lanes`] and is compiled once per set. Every method is one correctly rounded IEEE
 //! operation per lane, none fuses or reorders, and the folds have a fixed tree: so all sets give the same bits.
 
+use super::ByteLanes;
+
 /// The instruction set as a value: only dispatch by [`crate::Level`] makes one, so holding one proves that the CPU has
 /// the set.
-pub(crate) trait Lanes: Copy {
+pub(crate) trait Lanes: ByteLanes {
     /// Sixteen values.
     type F: Copy;
 
@@ -42,6 +44,10 @@ pub(crate) trait Lanes: Copy {
     fn half_bits(self, x: f32) -> u16;
     /// The value of half-precision bits.
     fn half_value(self, bits: u16) -> f32;
+    /// The values of sixteen little-endian half-precision numbers.
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F;
+    /// Signed bytes as values, the first sixteen and the others.
+    fn values(self, bytes: Self::B) -> (Self::F, Self::F);
 }
 
 /// No instruction set beyond what the target guarantees: the definition of every operation.
@@ -165,5 +171,13 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn half_value(self, bits: u16) -> f32 {
         half::f16::from_bits(bits).to_f32_const()
+    }
+    #[inline(always)]
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> [f32; 16] {
+        each!(i => self.half_value(u16::from_le_bytes(halves[i])))
+    }
+    #[inline(always)]
+    fn values(self, bytes: [u8; 32]) -> ([f32; 16], [f32; 16]) {
+        (each!(i => f32::from(bytes[i] as i8)), each!(i => f32::from(bytes[i + 16] as i8)))
     }
 }

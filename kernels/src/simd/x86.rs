@@ -61,6 +61,15 @@ unsafe fn half_value(bits: u16) -> f32 {
     unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))) }
 }
 
+/// Sixteen signed bytes as values.
+#[inline(always)]
+unsafe fn signed_values(bytes: __m128i) -> (__m256, __m256) {
+    unsafe {
+        let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+        (low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))))
+    }
+}
+
 macro_rules! two {
     ($name:ident, $op:ident) => {
         #[inline(always)]
@@ -152,11 +161,7 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     fn widen_i8(self, bytes: &[u8; 16]) -> Self::F {
-        unsafe {
-            let b = _mm_loadu_si128(bytes.as_ptr().cast());
-            let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b));
-            (low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(b))))
-        }
+        unsafe { signed_values(_mm_loadu_si128(bytes.as_ptr().cast())) }
     }
     #[inline(always)]
     fn fold_max(self, a: Self::F) -> f32 {
@@ -177,6 +182,17 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn half_value(self, bits: u16) -> f32 {
         unsafe { half_value(bits) }
+    }
+    #[inline(always)]
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F {
+        unsafe {
+            let (low, high) = (halves.as_ptr().cast(), halves.as_ptr().add(8).cast());
+            (_mm256_cvtph_ps(_mm_loadu_si128(low)), _mm256_cvtph_ps(_mm_loadu_si128(high)))
+        }
+    }
+    #[inline(always)]
+    fn values(self, bytes: __m256i) -> (Self::F, Self::F) {
+        unsafe { (signed_values(_mm256_castsi256_si128(bytes)), signed_values(_mm256_extracti128_si256::<1>(bytes))) }
     }
 }
 
@@ -274,5 +290,16 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn half_value(self, bits: u16) -> f32 {
         unsafe { half_value(bits) }
+    }
+    #[inline(always)]
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn values(self, bytes: __m256i) -> (__m512, __m512) {
+        unsafe {
+            let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+            (_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(low)), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(high)))
+        }
     }
 }
