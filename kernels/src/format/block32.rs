@@ -24,18 +24,18 @@ impl<L: Lanes> Pair<L> {
         Pair(l.load(&halves[0]), l.load(&halves[1]))
     }
 
-    /// Signed codes times a scale.
+    /// Codes, less their zero point, times a scale.
     #[inline(always)]
-    pub(super) fn scaled(l: L, codes: L::B, d: f32) -> Pair<L> {
-        let (low, high) = l.values(codes);
-        Pair(l.mul(l.splat(d), low), l.mul(l.splat(d), high))
+    pub(super) fn scaled(l: L, codes: L::B, zero: u8, d: L::F) -> Pair<L> {
+        let (low, high) = l.values(codes, zero);
+        Pair(l.mul(d, low), l.mul(d, high))
     }
 
-    /// [`Pair::scaled`] plus a shift.
+    /// Codes times a scale, plus a shift.
     #[inline(always)]
-    pub(super) fn affine(l: L, codes: L::B, d: f32, shift: f32) -> Pair<L> {
-        let scaled = Pair::scaled(l, codes, d);
-        Pair(l.add(scaled.0, l.splat(shift)), l.add(scaled.1, l.splat(shift)))
+    pub(super) fn affine(l: L, codes: L::B, d: L::F, shift: L::F) -> Pair<L> {
+        let scaled = Pair::scaled(l, codes, 0, d);
+        Pair(l.add(scaled.0, shift), l.add(scaled.1, shift))
     }
 
     #[inline(always)]
@@ -88,8 +88,8 @@ pub(super) fn store_half<L: Lanes>(l: L, scale: f32, index: usize, out: &mut [u8
 
 /// The value of the scale stored at `at`.
 #[inline(always)]
-pub(super) fn half_at<L: Lanes>(l: L, bytes: &[u8], at: usize) -> f32 {
-    l.half_value(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+pub(super) fn half_at<L: Lanes>(l: L, bytes: &[u8], at: usize) -> L::F {
+    l.splat_half(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
 }
 
 /// Four bytes at `at`, little-endian.

@@ -2,7 +2,7 @@
 
 use super::Decoding;
 use super::block32::{Pair, half_at, sixteen, word_at};
-use super::iq4_nl::LEVELS;
+use super::iq4_nl::{LEVELS, ZERO};
 use super::k::SUPER;
 use crate::simd::Lanes;
 
@@ -23,7 +23,7 @@ impl Decoding for Iq4Xs {
             for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                 let scale = (low >> (4 * j) & 15 | (upper >> (2 * j) & 3) << 4) as i32 - 32;
                 let codes = l.lookup(&LEVELS, l.nibbles(sixteen(block, 8 + 16 * j)));
-                Pair::scaled(l, codes, d * scale as f32).store(l, y);
+                Pair::scaled(l, codes, ZERO, l.mul(d, l.splat(scale as f32))).store(l, y);
             }
         }
     }

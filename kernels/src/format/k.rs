@@ -6,25 +6,25 @@ use crate::simd::Lanes;
 /// Values per super-block.
 pub(super) const SUPER: usize = 256;
 
-/// Signed codes times the scale of their half.
+/// Codes, less their zero point, times the scale of their half.
 #[inline(always)]
-pub(super) fn scaled<L: Lanes>(l: L, codes: L::B, d: [f32; 2]) -> Pair<L> {
-    let (low, high) = l.values(codes);
+pub(super) fn scaled<L: Lanes>(l: L, codes: L::B, zero: u8, d: [f32; 2]) -> Pair<L> {
+    let (low, high) = l.values(codes, zero);
     Pair(l.mul(l.splat(d[0]), low), l.mul(l.splat(d[1]), high))
 }
 
-/// [`scaled`], less the minimum of each half.
+/// Codes times the scale of their half, less its minimum.
 #[inline(always)]
 pub(super) fn affine<L: Lanes>(l: L, codes: L::B, d: [f32; 2], min: [f32; 2]) -> Pair<L> {
-    let Pair(low, high) = scaled(l, codes, d);
+    let Pair(low, high) = scaled(l, codes, 0, d);
     Pair(l.sub(low, l.splat(min[0])), l.sub(high, l.splat(min[1])))
 }
 
 /// Sixteen small integers times their unit.
 #[inline(always)]
-pub(super) fn times<L: Lanes>(l: L, small: L::F, unit: f32) -> [f32; 16] {
+pub(super) fn times<L: Lanes>(l: L, small: L::F, unit: L::F) -> [f32; 16] {
     let mut scales = [0.0; 16];
-    l.store(l.mul(l.splat(unit), small), &mut scales);
+    l.store(l.mul(unit, small), &mut scales);
     scales
 }
 

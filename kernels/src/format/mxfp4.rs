@@ -6,8 +6,9 @@ use crate::simd::Lanes;
 
 pub(super) struct Mxfp4;
 
-/// Twice the E2M1 values, so that they are integers; the scales are halved in turn.
-pub(super) const E2M1_TWICE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+/// Twice the E2M1 values, so that they are integers, plus [`ZERO`]. The scales are halved in turn.
+pub(super) const E2M1_TWICE: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+pub(super) const ZERO: u8 = 12;
 
 impl Decoding for Mxfp4 {
     const BLOCK: usize = BLOCK;
@@ -19,7 +20,7 @@ impl Decoding for Mxfp4 {
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
         for (block, y) in src.as_chunks::<17>().0.iter().zip(dst.as_chunks_mut::<BLOCK>().0) {
             let codes = l.lookup(&E2M1_TWICE, l.nibbles(sixteen(block, 1)));
-            Pair::scaled(l, codes, half_of_power(block[0])).store(l, y);
+            Pair::scaled(l, codes, ZERO, l.splat(half_of_power(block[0]))).store(l, y);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Decoding;
 use super::block32::sixteen;
 use super::k;
-use super::mxfp4::E2M1_TWICE;
+use super::mxfp4::{E2M1_TWICE, ZERO};
 use crate::simd::Lanes;
 
 pub(super) struct Nvfp4;
@@ -37,7 +37,7 @@ impl Decoding for Nvfp4 {
             for (part, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                 let d = [HALF_SCALES[usize::from(block[2 * part])], HALF_SCALES[usize::from(block[2 * part + 1])]];
                 let codes = l.lookup(&E2M1_TWICE, l.bytes(&by_eights(sixteen(block, 4 + 16 * part))));
-                k::scaled(l, codes, d).store(l, y);
+                k::scaled(l, codes, ZERO, d).store(l, y);
             }
         }
     }

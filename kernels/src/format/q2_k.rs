@@ -17,7 +17,7 @@ impl Decoding for Q2K {
     #[inline(always)]
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
         for (block, y) in src.as_chunks::<84>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
-            let (scales, minimums) = l.values(l.nibbles(sixteen(block, 0)));
+            let (scales, minimums) = l.values(l.nibbles(sixteen(block, 0)), 0);
             let d = k::times(l, scales, half_at(l, block, 80));
             let min = k::times(l, minimums, half_at(l, block, 82));
             for (part, y) in y.as_chunks_mut::<128>().0.iter_mut().enumerate() {

@@ -25,7 +25,7 @@ impl Decoding for Q3K {
                     let bit = (4 * part + i) as i32;
                     let codes = l.or(l.field(codes, 2 * i as i32, 3), l.field(third, bit - 2, 4));
                     let at = 8 * part + 2 * i;
-                    k::scaled(l, l.offset(codes, -4), [d[at], d[at + 1]]).store(l, y);
+                    k::scaled(l, codes, 4, [d[at], d[at + 1]]).store(l, y);
                 }
             }
         }

@@ -32,7 +32,7 @@ impl Block32 for Q4_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        Pair::scaled(l, l.offset(l.nibbles(sixteen(bytes, 2)), -8), half_at(l, bytes, 0))
+        Pair::scaled(l, l.nibbles(sixteen(bytes, 2)), 8, half_at(l, bytes, 0))
     }
 
     fn worst(x: &[f32]) -> f32 {

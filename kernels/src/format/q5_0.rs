@@ -36,9 +36,8 @@ impl Block32 for Q5_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        // Codes whose fifth bit is clear are 16 below zero, the others are what their low bits say.
-        let fifth = l.field(l.mask(!word_at(bytes, 2)), 0, 0xf0);
-        Pair::scaled(l, l.or(l.nibbles(sixteen(bytes, 6)), fifth), half_at(l, bytes, 0))
+        let fifth = l.field(l.mask(word_at(bytes, 2)), 0, 16);
+        Pair::scaled(l, l.or(l.nibbles(sixteen(bytes, 6)), fifth), 16, half_at(l, bytes, 0))
     }
 
     fn worst(x: &[f32]) -> f32 {

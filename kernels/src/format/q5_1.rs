@@ -36,7 +36,7 @@ impl Block32 for Q5_1 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let fifth = l.field(l.mask(word_at(bytes, 4)), 0, 0x10);
+        let fifth = l.field(l.mask(word_at(bytes, 4)), 0, 16);
         let codes = l.or(l.nibbles(sixteen(bytes, 8)), fifth);
         Pair::affine(l, codes, half_at(l, bytes, 0), half_at(l, bytes, 2))
     }

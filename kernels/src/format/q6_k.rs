@@ -27,7 +27,7 @@ impl Decoding for Q6K {
                     let low = l.field(low[i % 2], i as i32 / 2 * 4, 15);
                     let upper = l.field(upper, 2 * i as i32 - 4, 0x30);
                     let at = 8 * part + 2 * i;
-                    k::scaled(l, l.offset(l.or(low, upper), -32), [d[at], d[at + 1]]).store(l, y);
+                    k::scaled(l, l.or(low, upper), 32, [d[at], d[at + 1]]).store(l, y);
                 }
             }
         }

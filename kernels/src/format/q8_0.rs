@@ -1,7 +1,7 @@
 //! q8_0: 8-bit codes with one scale per 32 values.
 
 use super::BadValue;
-use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, store_half, thirty_two};
+use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, sixteen, store_half};
 use crate::simd::Lanes;
 
 pub(super) struct Q8_0;
@@ -34,7 +34,8 @@ impl Block32 for Q8_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        Pair::scaled(l, l.bytes(thirty_two(bytes, 2)), half_at(l, bytes, 0))
+        let d = half_at(l, bytes, 0);
+        Pair(l.mul(d, l.widen_i8(sixteen(bytes, 2))), l.mul(d, l.widen_i8(sixteen(bytes, 18))))
     }
 
     fn worst(x: &[f32]) -> f32 {

@@ -23,7 +23,7 @@ impl Decoding for Tq1_0 {
             unpack::<16>(&block[32..48], &mut digits[160..240]);
             unpack::<4>(&block[48..52], &mut digits[240..]);
             for (digits, y) in digits.as_chunks::<32>().0.iter().zip(y.as_chunks_mut::<32>().0) {
-                Pair::scaled(l, l.offset(l.bytes(digits), -1), d).store(l, y);
+                Pair::scaled(l, l.bytes(digits), 1, d).store(l, y);
             }
         }
     }

@@ -19,7 +19,7 @@ impl Decoding for Tq2_0 {
             for (n, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                 let codes = l.bytes(thirty_two(block, n / 4 * 32));
                 let codes = l.field(codes, (n % 4 * 2) as i32, 3);
-                Pair::scaled(l, l.offset(codes, -1), d).store(l, y);
+                Pair::scaled(l, codes, 1, d).store(l, y);
             }
         }
     }

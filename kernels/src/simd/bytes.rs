@@ -15,10 +15,8 @@ pub(crate) trait ByteLanes: Copy {
     /// Each byte shifted right by `shift` in -7..8 (left where negative), and the bits of it that are in `keep`.
     fn field(self, a: Self::B, shift: i32, keep: u8) -> Self::B;
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
-    /// Each byte plus `by`, wrapping around.
-    fn offset(self, a: Self::B, by: i8) -> Self::B;
     /// The entry of each code; codes are below 16.
-    fn lookup(self, table: &[i8; 16], codes: Self::B) -> Self::B;
+    fn lookup(self, table: &[u8; 16], codes: Self::B) -> Self::B;
 }
 
 /// A byte with every bit that a shift of this kind can fill from inside the byte.
@@ -66,11 +64,7 @@ impl ByteLanes for Scalar {
         each_byte!(i => a[i] | b[i])
     }
     #[inline(always)]
-    fn offset(self, a: [u8; 32], by: i8) -> [u8; 32] {
-        each_byte!(i => a[i].wrapping_add(by as u8))
-    }
-    #[inline(always)]
-    fn lookup(self, table: &[i8; 16], codes: [u8; 32]) -> [u8; 32] {
-        each_byte!(i => table[usize::from(codes[i] & 15)] as u8)
+    fn lookup(self, table: &[u8; 16], codes: [u8; 32]) -> [u8; 32] {
+        each_byte!(i => table[usize::from(codes[i] & 15)])
     }
 }

@@ -13,17 +13,6 @@ macro_rules! byte_lanes {
         type B = __m256i;
 
         #[inline(always)]
-        fn bytes(self, x: &[u8; 32]) -> __m256i {
-            unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
-        }
-        #[inline(always)]
-        fn nibbles(self, x: &[u8; 16]) -> __m256i {
-            unsafe {
-                let x = _mm_loadu_si128(x.as_ptr().cast());
-                _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(x), x), _mm256_set1_epi8(15))
-            }
-        }
-        #[inline(always)]
         fn field(self, a: __m256i, shift: i32, keep: u8) -> __m256i {
             unsafe {
                 // Shifts are of 16 bits at a time: what crosses from the other byte is masked away.
@@ -37,11 +26,7 @@ macro_rules! byte_lanes {
             unsafe { _mm256_or_si256(a, b) }
         }
         #[inline(always)]
-        fn offset(self, a: __m256i, by: i8) -> __m256i {
-            unsafe { _mm256_add_epi8(a, _mm256_set1_epi8(by)) }
-        }
-        #[inline(always)]
-        fn lookup(self, table: &[i8; 16], codes: __m256i) -> __m256i {
+        fn lookup(self, table: &[u8; 16], codes: __m256i) -> __m256i {
             unsafe {
                 let table = _mm_loadu_si128(table.as_ptr().cast());
                 _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes)
@@ -54,13 +39,32 @@ impl ByteLanes for Avx2 {
     byte_lanes!();
 
     #[inline(always)]
+    fn bytes(self, x: &[u8; 32]) -> __m256i {
+        unsafe {
+            let order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+            _mm256_permutevar8x32_epi32(_mm256_loadu_si256(x.as_ptr().cast()), order)
+        }
+    }
+    #[inline(always)]
+    fn nibbles(self, x: &[u8; 16]) -> __m256i {
+        unsafe {
+            let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(x.as_ptr().cast()));
+            let (a, b) = (0x0b0a_0908_0302_0100, 0x0f0e_0d0c_0706_0504);
+            let ordered = _mm256_shuffle_epi8(twice, _mm256_setr_epi64x(a, a, b, b));
+            let halves = _mm256_srlv_epi64(ordered, _mm256_setr_epi64x(0, 4, 0, 4));
+            _mm256_and_si256(halves, _mm256_set1_epi8(15))
+        }
+    }
+
+    #[inline(always)]
     fn mask(self, bits: u32) -> __m256i {
         unsafe {
             // Each byte of the four to eight places, then one bit of it in each place.
-            let (a, b) = (0x0101_0101_0101_0101, 0x0202_0202_0202_0202);
-            let places = _mm256_setr_epi64x(0, a, b, a + b);
+            let places =
+                _mm256_setr_epi32(0, 0x0101_0101, 0x0202_0202, 0x0303_0303, 0, 0x0101_0101, 0x0202_0202, 0x0303_0303);
             let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), places);
-            let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            let (low, high) = (0x0804_0201_0804_0201, 0x8040_2010_8040_2010_u64 as i64);
+            let bit = _mm256_setr_epi64x(low, low, high, high);
             _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit)
         }
     }
@@ -68,6 +72,18 @@ impl ByteLanes for Avx2 {
 
 impl ByteLanes for Avx512 {
     byte_lanes!();
+
+    #[inline(always)]
+    fn bytes(self, x: &[u8; 32]) -> __m256i {
+        unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn nibbles(self, x: &[u8; 16]) -> __m256i {
+        unsafe {
+            let x = _mm_loadu_si128(x.as_ptr().cast());
+            _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(x), x), _mm256_set1_epi8(15))
+        }
+    }
 
     #[inline(always)]
     fn mask(self, bits: u32) -> __m256i {

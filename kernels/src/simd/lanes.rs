@@ -44,10 +44,12 @@ pub(crate) trait Lanes: ByteLanes {
     fn half_bits(self, x: f32) -> u16;
     /// The value of half-precision bits.
     fn half_value(self, bits: u16) -> f32;
+    /// The value of half-precision bits in every lane.
+    fn splat_half(self, bits: u16) -> Self::F;
     /// The values of sixteen little-endian half-precision numbers.
     fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F;
-    /// Signed bytes as values, the first sixteen and the others.
-    fn values(self, bytes: Self::B) -> (Self::F, Self::F);
+    /// Each byte less the zero point, as values: the first sixteen and the others.
+    fn values(self, bytes: Self::B, zero: u8) -> (Self::F, Self::F);
 }
 
 /// No instruction set beyond what the target guarantees: the definition of every operation.
@@ -173,11 +175,16 @@ impl Lanes for Scalar {
         half::f16::from_bits(bits).to_f32_const()
     }
     #[inline(always)]
+    fn splat_half(self, bits: u16) -> [f32; 16] {
+        [self.half_value(bits); 16]
+    }
+    #[inline(always)]
     fn half_values(self, halves: &[[u8; 2]; 16]) -> [f32; 16] {
         each!(i => self.half_value(u16::from_le_bytes(halves[i])))
     }
     #[inline(always)]
-    fn values(self, bytes: [u8; 32]) -> ([f32; 16], [f32; 16]) {
-        (each!(i => f32::from(bytes[i] as i8)), each!(i => f32::from(bytes[i + 16] as i8)))
+    fn values(self, bytes: [u8; 32], zero: u8) -> ([f32; 16], [f32; 16]) {
+        let zero = f32::from(zero);
+        (each!(i => f32::from(bytes[i]) - zero), each!(i => f32::from(bytes[i + 16]) - zero))
     }
 }

@@ -61,12 +61,29 @@ unsafe fn half_value(bits: u16) -> f32 {
     unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))) }
 }
 
-/// Sixteen signed bytes as values.
+/// Sixteen bytes, widened by `$op` straight from memory: from a register it takes twice the work.
+macro_rules! widen {
+    ($bytes:expr, $op:ident) => {{
+        let (low, high) = $bytes.as_slice().split_at(8);
+        let low = _mm256_cvtepi32_ps($op(_mm_loadl_epi64(low.as_ptr().cast())));
+        (low, _mm256_cvtepi32_ps($op(_mm_loadl_epi64(high.as_ptr().cast()))))
+    }};
+}
+
+/// Four bytes from `AT` on of both halves, less `zero`, as values.
 #[inline(always)]
-unsafe fn signed_values(bytes: __m128i) -> (__m256, __m256) {
+unsafe fn eight_values<const AT: i32>(bytes: __m256i, zero: u8) -> __m256 {
+    const NONE: i32 = 0x8080_8000_u32 as i32;
+    const TWO_TO_23: f32 = 8_388_608.0;
     unsafe {
-        let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-        (low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))))
+        let each = _mm_setr_epi32(NONE | AT, NONE | (AT + 1), NONE | (AT + 2), NONE | (AT + 3));
+        let codes = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(each));
+        if zero == 0 {
+            return _mm256_cvtepi32_ps(codes);
+        }
+        // As the last bits of 2^23 they are values already.
+        let large = _mm256_or_si256(codes, _mm256_set1_epi32(TWO_TO_23.to_bits() as i32));
+        _mm256_sub_ps(_mm256_castsi256_ps(large), _mm256_set1_ps(TWO_TO_23 + f32::from(zero)))
     }
 }
 
@@ -153,15 +170,11 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     fn widen_u8(self, bytes: &[u8; 16]) -> Self::F {
-        unsafe {
-            let b = _mm_loadu_si128(bytes.as_ptr().cast());
-            let low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b));
-            (low, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(b))))
-        }
+        unsafe { widen!(bytes, _mm256_cvtepu8_epi32) }
     }
     #[inline(always)]
     fn widen_i8(self, bytes: &[u8; 16]) -> Self::F {
-        unsafe { signed_values(_mm_loadu_si128(bytes.as_ptr().cast())) }
+        unsafe { widen!(bytes, _mm256_cvtepi8_epi32) }
     }
     #[inline(always)]
     fn fold_max(self, a: Self::F) -> f32 {
@@ -184,6 +197,13 @@ impl Lanes for Avx2 {
         unsafe { half_value(bits) }
     }
     #[inline(always)]
+    fn splat_half(self, bits: u16) -> Self::F {
+        unsafe {
+            let value = _mm256_cvtph_ps(_mm_set1_epi16(bits as i16));
+            (value, value)
+        }
+    }
+    #[inline(always)]
     fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F {
         unsafe {
             let (low, high) = (halves.as_ptr().cast(), halves.as_ptr().add(8).cast());
@@ -191,8 +211,13 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    fn values(self, bytes: __m256i) -> (Self::F, Self::F) {
-        unsafe { (signed_values(_mm256_castsi256_si128(bytes)), signed_values(_mm256_extracti128_si256::<1>(bytes))) }
+    fn values(self, bytes: __m256i, zero: u8) -> (Self::F, Self::F) {
+        unsafe {
+            (
+                (eight_values::<0>(bytes, zero), eight_values::<4>(bytes, zero)),
+                (eight_values::<8>(bytes, zero), eight_values::<12>(bytes, zero)),
+            )
+        }
     }
 }
 
@@ -292,14 +317,24 @@ impl Lanes for Avx512 {
         unsafe { half_value(bits) }
     }
     #[inline(always)]
+    fn splat_half(self, bits: u16) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)) }
+    }
+    #[inline(always)]
     fn half_values(self, halves: &[[u8; 2]; 16]) -> __m512 {
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn values(self, bytes: __m256i) -> (__m512, __m512) {
+    fn values(self, bytes: __m256i, zero: u8) -> (__m512, __m512) {
         unsafe {
             let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-            (_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(low)), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(high)))
+            let low = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(low));
+            let high = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(high));
+            if zero == 0 {
+                return (low, high);
+            }
+            let zero = _mm512_set1_ps(zero.into());
+            (_mm512_sub_ps(low, zero), _mm512_sub_ps(high, zero))
         }
     }
 }
