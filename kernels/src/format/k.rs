@@ -25,7 +25,7 @@ pub(super) fn affine<L: Lanes>(l: L, codes: L::B, d: [f32; 2], min: [f32; 2]) ->
 pub(super) fn times<L: Lanes>(l: L, small: L::F, unit: L::F) -> [f32; 16] {
     let mut scales = [0.0; 16];
     l.store(l.mul(unit, small), &mut scales);
-    scales
+    std::hint::black_box(scales)
 }
 
 /// Scales and minimums of the eight sub-blocks of q4_k and q5_k, from f16 d, f16 dmin and 12 bytes of six-bit integers.

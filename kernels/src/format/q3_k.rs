@@ -18,15 +18,15 @@ impl Decoding for Q3K {
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
         for (block, y) in src.as_chunks::<110>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
             let d = k::times(l, small_scales(l, block), half_at(l, block, 108));
-            let third = l.bytes(thirty_two(block, 0));
+            let mut third = l.bytes(thirty_two(block, 0));
             for (part, y) in y.as_chunks_mut::<128>().0.iter_mut().enumerate() {
                 let codes = l.bytes(thirty_two(block, 32 + 32 * part));
                 for (i, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                    let bit = (4 * part + i) as i32;
-                    let codes = l.or(l.field(codes, 2 * i as i32, 3), l.field(third, bit - 2, 4));
+                    let codes = l.or(l.field(codes, 2 * i as i32, 3), l.field(third, i as i32 - 2, 4));
                     let at = 8 * part + 2 * i;
                     k::scaled(l, codes, 4, [d[at], d[at + 1]]).store(l, y);
                 }
+                third = l.field(third, 4, 15);
             }
         }
     }

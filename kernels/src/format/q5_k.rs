@@ -19,14 +19,15 @@ impl Decoding for Q5K {
             let Some((head, rest)) = block.split_first_chunk::<16>() else { return };
             let Some((fifth, codes)) = rest.split_first_chunk::<32>() else { return };
             let (d, min) = k::scales_and_minimums(l, head);
-            let fifth = l.bytes(fifth);
+            let mut fifth = l.bytes(fifth);
             for (j, (codes, y)) in codes.as_chunks::<32>().0.iter().zip(y.as_chunks_mut::<64>().0).enumerate() {
                 let codes = l.bytes(codes);
                 for (half, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                     let i = 2 * j + half;
-                    let codes = l.or(l.field(codes, 4 * half as i32, 15), l.field(fifth, i as i32 - 4, 16));
+                    let codes = l.or(l.field(codes, 4 * half as i32, 15), l.field(fifth, half as i32 - 4, 16));
                     k::affine(l, codes, [d[i], d[i]], [min[i], min[i]]).store(l, y);
                 }
+                fifth = l.field(fifth, 2, 0x3f);
             }
         }
     }

@@ -48,7 +48,7 @@ pub(crate) trait Lanes: ByteLanes {
     fn splat_half(self, bits: u16) -> Self::F;
     /// The values of sixteen little-endian half-precision numbers.
     fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F;
-    /// Each byte less the zero point, as values: the first sixteen and the others.
+    /// Each byte less the zero point, which is within -128 and 127, as values: the first sixteen and the others.
     fn values(self, bytes: Self::B, zero: u8) -> (Self::F, Self::F);
 }
 

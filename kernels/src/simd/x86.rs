@@ -327,14 +327,9 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn values(self, bytes: __m256i, zero: u8) -> (__m512, __m512) {
         unsafe {
-            let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-            let low = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(low));
-            let high = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(high));
-            if zero == 0 {
-                return (low, high);
-            }
-            let zero = _mm512_set1_ps(zero.into());
-            (_mm512_sub_ps(low, zero), _mm512_sub_ps(high, zero))
+            let codes = _mm256_sub_epi8(bytes, _mm256_set1_epi8(zero as i8));
+            let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+            (_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(low)), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(high)))
         }
     }
 }
