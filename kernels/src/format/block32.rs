@@ -27,8 +27,22 @@ impl<L: Lanes> Pair<L> {
         Pair(l.load(&halves[0]), l.load(&halves[1]))
     }
 
+    /// Codes, less their zero point, times a scale.
     #[inline(always)]
-    fn store(self, l: L, y: &mut [f32; BLOCK]) {
+    pub(super) fn scaled(l: L, codes: L::B, zero: u8, d: L::F) -> Pair<L> {
+        let (low, high) = l.values(codes, zero);
+        Pair(l.mul(d, low), l.mul(d, high))
+    }
+
+    /// Codes times a scale, plus a shift.
+    #[inline(always)]
+    pub(super) fn affine(l: L, codes: L::B, d: L::F, shift: L::F) -> Pair<L> {
+        let scaled = Pair::scaled(l, codes, 0, d);
+        Pair(l.add(scaled.0, shift), l.add(scaled.1, shift))
+    }
+
+    #[inline(always)]
+    pub(super) fn store(self, l: L, y: &mut [f32; BLOCK]) {
         let (halves, _) = y.as_chunks_mut::<16>();
         l.store(self.0, &mut halves[0]);
         l.store(self.1, &mut halves[1]);
@@ -77,8 +91,14 @@ pub(super) fn store_half<L: Lanes>(l: L, scale: f32, index: usize, out: &mut [u8
 
 /// The value of the scale stored at `at`.
 #[inline(always)]
-pub(super) fn half_at<L: Lanes>(l: L, bytes: &[u8], at: usize) -> f32 {
-    l.half_value(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+pub(super) fn half_at<L: Lanes>(l: L, bytes: &[u8], at: usize) -> L::F {
+    l.splat_half(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
+/// Four bytes at `at`, little-endian.
+#[inline(always)]
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// A block format of 32 values: the block's own arithmetic, driven over rows by [`encode_blocks`].
@@ -165,23 +185,18 @@ pub(super) fn sixteen(bytes: &[u8], at: usize) -> &[u8; 16] {
     &bytes[at..].as_chunks::<16>().0[0]
 }
 
+/// Thirty-two bytes at `at`.
+#[inline(always)]
+pub(super) fn thirty_two(bytes: &[u8], at: usize) -> &[u8; 32] {
+    &bytes[at..].as_chunks::<32>().0[0]
+}
+
 /// Two 4-bit codes a byte: element j in the low half, j + 16 in the high half.
 #[inline(always)]
 pub(super) fn pack_nibbles(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
     for i in 0..16 {
         out[i] = (low[i] & 15) | (high[i] << 4);
     }
-}
-
-/// The reverse of [`pack_nibbles`].
-#[inline(always)]
-pub(super) fn unpack_nibbles(bytes: &[u8; 16]) -> ([u8; 16], [u8; 16]) {
-    let (mut low, mut high) = ([0; 16], [0; 16]);
-    for i in 0..16 {
-        low[i] = bytes[i] & 15;
-        high[i] = bytes[i] >> 4;
-    }
-    (low, high)
 }
 
 /// Bit 4 of element j at bit j of a little-endian u32.
@@ -192,16 +207,6 @@ pub(super) fn pack_fifth_bits(low: &[u8; 16], high: &[u8; 16]) -> [u8; 4] {
         bits |= u32::from(low[i] >> 4) << i | u32::from(high[i] >> 4) << (i + 16);
     }
     bits.to_le_bytes()
-}
-
-/// The reverse of [`pack_fifth_bits`], added to the low four bits already there.
-#[inline(always)]
-pub(super) fn unpack_fifth_bits(bytes: &[u8], (low, high): &mut ([u8; 16], [u8; 16])) {
-    let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    for i in 0..16 {
-        low[i] |= ((bits >> i & 1) << 4) as u8;
-        high[i] |= ((bits >> (i + 16) & 1) << 4) as u8;
-    }
 }
 
 /// The largest magnitude, for bounds.

@@ -14,14 +14,14 @@ impl Decoding for F16 {
         A finite value that would round to infinity (65520 and above) is an error.";
 
     #[inline(always)]
-    fn decode<L: Lanes>(_: L, src: &[u8], dst: &mut [f32]) {
-        let mut halves = [f16::ZERO; STAGE];
-        for (bytes, y) in src.chunks(2 * STAGE).zip(dst.chunks_mut(STAGE)) {
-            let halves = &mut halves[..y.len()];
-            for (b, h) in bytes.as_chunks::<2>().0.iter().zip(halves.iter_mut()) {
-                *h = f16::from_le_bytes(*b);
-            }
-            halves.convert_to_f32_slice(y);
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        let (halves, rest) = src.as_chunks::<2>().0.as_chunks::<16>();
+        let (lanes, y_rest) = dst.as_chunks_mut::<16>();
+        for (halves, y) in halves.iter().zip(lanes) {
+            l.store(l.half_values(halves), y);
+        }
+        for (half, y) in rest.iter().zip(y_rest) {
+            *y = l.half_value(u16::from_le_bytes(*half));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! iq4_xs: the codes of iq4_nl in super-blocks of 256, with a six-bit scale per 32 values.
+//! iq4_xs: the codes of iq4_nl with a six-bit scale per 32 values.
 
-use super::block32::{NAN, half_at, pack_nibbles, sixteen};
-use super::iq4_nl::decode_nibbles;
+use super::block32::{NAN, Pair, half_at, pack_nibbles, sixteen, word_at};
+use super::iq4_nl::{LEVELS, ZERO};
+use super::k::SUPER;
 use super::search::grid::Iq4;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
@@ -10,33 +11,33 @@ use crate::simd::Lanes;
 
 pub(super) struct Iq4Xs;
 
-/// Values of a block, and those that share a scale.
-const BLOCK: usize = 256;
+impl Decoding for Iq4Xs {
+    const BLOCK: usize = SUPER;
+    const BYTES: usize = 136;
+    const ABOUT: &'static str = "f16 d, u16 with the upper two bits of eight scales from bit 0 up, 4 bytes with their low \
+        halves (even ones low), then for each 32 values 16 bytes as in q4_0; w = d * (sc - 32) * level[q], levels as in \
+        iq4_nl.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<136>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let d = half_at(l, block, 0);
+            let (upper, low) = (word_at(block, 0) >> 16, word_at(block, 4));
+            for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                let scale = (low >> (4 * j) & 15 | (upper >> (2 * j) & 3) << 4) as i32 - 32;
+                let codes = l.lookup(&LEVELS, l.nibbles(sixteen(block, 8 + 16 * j)));
+                Pair::scaled(l, codes, ZERO, l.mul(d, l.splat(scale as f32))).store(l, y);
+            }
+        }
+    }
+}
+
+/// Values that share a scale.
 const SUB: usize = 32;
 
 const FAST: Search = Search { images: &[-137.0, -123.0, 112.0, 125.0], around: &[], refits: 0 };
 const BEST: Search =
     Search { images: &[-140.0, -126.0, -113.0, -103.0, 92.2, 109.0, 118.0, 132.0], around: &[], refits: 0 };
-
-impl Decoding for Iq4Xs {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 136;
-    const ABOUT: &'static str = "f16 d, u16 with two high bits of each of 8 six-bit scales, 4 bytes with their low half \
-        bytes, then 16 bytes per 32 values as in q4_0; w = d * (scale - 32) * v[q], with iq4_nl's v.";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let d = half_at(l, bytes, 0);
-            let high = u16::from_le_bytes([bytes[2], bytes[3]]);
-            for (n, y) in y.chunks_exact_mut(SUB).enumerate() {
-                let low = bytes[4 + n / 2] >> (4 * (n % 2)) & 15;
-                let step = i32::from(low) + (i32::from(high) >> (2 * n) & 3) * 16 - 32;
-                decode_nibbles(l, d * step as f32, sixteen(bytes, 8 + n * 16), y);
-            }
-        }
-    }
-}
 
 impl Searched<SUB> for Iq4Xs {
     const GROUP: usize = 8;
@@ -51,7 +52,7 @@ impl Searched<SUB> for Iq4Xs {
         let shared = symmetric::share::<L, Iq4, SUB, 8, -32, WEIGHED>(l, work, scales, rounds);
         symmetric::set_codes::<L, Iq4, SUB>(l, work, shared.scales);
         let steps = l.codes(l.add(shared.steps, l.splat(32.0))).0;
-        for (n, (codes, out)) in work.pack(l).chunks_exact(BLOCK).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
+        for (n, (codes, out)) in work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
             out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
             let mut high = 0u16;
             out[4..8].fill(0);

@@ -12,6 +12,7 @@ mod f8;
 mod float;
 mod iq4_nl;
 mod iq4_xs;
+mod k;
 mod level;
 mod mxfp4;
 mod nvfp4;
@@ -259,11 +260,11 @@ trait Coding: Decoding {
 
 impl Codec {
     const fn of<F: Coding>() -> Codec {
-        Codec { decode: level::decode::<F>, encode: Some(level::encode::<F>), worst: F::worst, about: F::ABOUT }
+        Codec { encode: Some(level::encode::<F>), worst: F::worst, ..Codec::decode_only::<F>() }
     }
 
-    const fn decode_only(decode: Decode, about: &'static str) -> Codec {
-        Codec { decode, encode: None, worst: no_error, about }
+    const fn decode_only<F: Decoding>() -> Codec {
+        Codec { decode: level::decode::<F>, encode: None, worst: no_error, about: F::ABOUT }
     }
 }
 

@@ -1,7 +1,7 @@
-//! mxfp4: 4-bit floats with a power of two as scale per 32 values (OCP Microscaling Formats, version 1.0).
+//! mxfp4: 4-bit floats with a power of two per 32 values (OCP Microscaling Formats, version 1.0).
 
-use super::block32::{pack_nibbles, sixteen, unpack_nibbles};
-use super::search::grid::{E2M1, E2m1};
+use super::block32::{BLOCK, Pair, pack_nibbles, sixteen};
+use super::search::grid::E2m1;
 use super::search::symmetric::{best_of, set_codes};
 use super::search::tile::{self, Searched, Work, spread, top};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
@@ -9,8 +9,32 @@ use crate::simd::Lanes;
 
 pub(super) struct Mxfp4;
 
-/// Values of a block.
-const BLOCK: usize = 32;
+/// Twice the E2M1 values, so that they are integers, plus [`ZERO`]. The scales are halved in turn.
+pub(super) const E2M1_TWICE: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+pub(super) const ZERO: u8 = 12;
+
+impl Decoding for Mxfp4 {
+    const BLOCK: usize = BLOCK;
+    const BYTES: usize = 17;
+    const ABOUT: &'static str = "A byte e, then 16 bytes as in q4_0; w = 2^(e - 127) * E2M1[q], with 0, 0.5, 1, 1.5, 2, \
+        3, 4, 6 and from code 8 on their negatives; code 8 is +0. As in ggml, e = 255 is 2^128, not NaN.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<17>().0.iter().zip(dst.as_chunks_mut::<BLOCK>().0) {
+            let codes = l.lookup(&E2M1_TWICE, l.nibbles(sixteen(block, 1)));
+            Pair::scaled(l, codes, ZERO, l.splat(half_of_power(block[0]))).store(l, y);
+        }
+    }
+}
+
+/// 2^(e - 128), which is subnormal below 2.
+#[inline(always)]
+fn half_of_power(e: u8) -> f32 {
+    let bits = if e < 2 { 0x0020_0000 << e } else { (u32::from(e) - 1) << 23 };
+    f32::from_bits(bits)
+}
+
 /// The exponent of the largest number of the grid, 6.
 const TOP_EXPONENT: u32 = 2;
 /// The largest stored exponent that is not NaN.
@@ -32,27 +56,6 @@ fn powers<L: Lanes>(l: L, exponents: &[u32; 16], by: i32) -> (L::F, L::F) {
         (names[i], scales[i]) = (e as f32, power(e));
     }
     (l.load(&scales), l.load(&names))
-}
-
-impl Decoding for Mxfp4 {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 17;
-    const ABOUT: &'static str = "a byte e, then 16 bytes as in q4_0; w = 2^(e - 127) * v[q], where v is 0, 0.5, 1, 1.5, 2, \
-        3, 4, 6 and their negatives. e = floor(log2(max|x|)) - 2 + 127, q the nearest, smaller of two.";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.as_chunks_mut::<BLOCK>().0) {
-            let (low, high) = unpack_nibbles(sixteen(bytes, 1));
-            let scale = l.splat(power(bytes[0].into()));
-            for (codes, y) in [low, high].iter().zip(y.as_chunks_mut::<16>().0) {
-                for i in 0..16 {
-                    y[i] = E2M1[usize::from(codes[i])];
-                }
-                l.store(l.mul(scale, l.load(y)), y);
-            }
-        }
-    }
 }
 
 impl Searched<BLOCK> for Mxfp4 {

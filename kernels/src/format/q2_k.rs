@@ -1,6 +1,7 @@
-//! q2_k: 2-bit codes in super-blocks of 256, with a four-bit scale and minimum per 16 values.
+//! q2_k: 2-bit codes with a 4-bit scale and minimum per 16 values.
 
-use super::block32::{NAN, half_at, sixteen};
+use super::block32::{NAN, half_at, sixteen, thirty_two};
+use super::k::{self, SUPER};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
@@ -8,8 +9,32 @@ use crate::simd::Lanes;
 
 pub(super) struct Q2K;
 
-/// Values of a block, and those that share a scale.
-const BLOCK: usize = 256;
+impl Decoding for Q2K {
+    const BLOCK: usize = SUPER;
+    const BYTES: usize = 84;
+    const ABOUT: &'static str = "16 bytes, one for each 16 values: scale sc in the low, minimum m in the high half; \
+        64 bytes: of each 32 bytes, byte j holds elements j, j + 32, j + 64 and j + 96 of 128 from bit 0 up; \
+        f16 d, f16 dmin; w = d * sc * q - dmin * m.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<84>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let (scales, minimums) = l.values(l.nibbles(sixteen(block, 0)), 0);
+            let d = k::times(l, scales, half_at(l, block, 80));
+            let min = k::times(l, minimums, half_at(l, block, 82));
+            for (part, y) in y.as_chunks_mut::<128>().0.iter_mut().enumerate() {
+                let codes = l.bytes(thirty_two(block, 16 + 32 * part));
+                for (i, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    let at = 8 * part + 2 * i;
+                    let codes = l.field(codes, 2 * i as i32, 3);
+                    k::affine(l, codes, [d[at], d[at + 1]], [min[at], min[at + 1]]).store(l, y);
+                }
+            }
+        }
+    }
+}
+
+/// Values that share a scale.
 const SUB: usize = 16;
 /// The largest code, and the largest integer of a scale or minimum.
 const TOP: i32 = 3;
@@ -32,27 +57,6 @@ const BEST: Search = Search {
 };
 const FAST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
 const BEST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
-
-impl Decoding for Q2K {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 84;
-    const ABOUT: &'static str = "16 bytes with the scale of 16 values in the low and their minimum in the high half, \
-        64 bytes: byte j of each 32 holds elements j, j + 32, j + 64 and j + 96 of 128 in two bits each, f16 d, f16 dmin; \
-        w = d * scale * q - dmin * min.";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let (d, dmin) = (half_at(l, bytes, 80), half_at(l, bytes, 82));
-            let codes = unpack_pairs(&bytes[16..80]);
-            for (n, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let (scale, min) = (d * f32::from(bytes[n] & 15), dmin * f32::from(bytes[n] >> 4));
-                let q = l.widen_u8(sixteen(&codes, n * 16));
-                l.store(l.sub(l.mul(l.splat(scale), q), l.splat(min)), y);
-            }
-        }
-    }
-}
 
 impl Searched<SUB> for Q2K {
     const GROUP: usize = 16;
@@ -89,21 +93,6 @@ pub(super) fn pack_pairs(codes: &[u8], out: &mut [u8]) {
             out[i] = codes[i] & 3 | (codes[i + 32] & 3) << 2 | (codes[i + 64] & 3) << 4 | (codes[i + 96] & 3) << 6;
         }
     }
-}
-
-/// The reverse of [`pack_pairs`].
-#[inline(always)]
-pub(super) fn unpack_pairs(bytes: &[u8]) -> [u8; BLOCK] {
-    let mut codes = [0; BLOCK];
-    for (codes, bytes) in codes.chunks_exact_mut(128).zip(bytes.chunks_exact(32)) {
-        for i in 0..32 {
-            codes[i] = bytes[i] & 3;
-            codes[i + 32] = bytes[i] >> 2 & 3;
-            codes[i + 64] = bytes[i] >> 4 & 3;
-            codes[i + 96] = bytes[i] >> 6;
-        }
-    }
-    codes
 }
 
 impl Coding for Q2K {

@@ -1,7 +1,8 @@
-//! q3_k: 3-bit codes in super-blocks of 256, with a six-bit scale per 16 values.
+//! q3_k: 3-bit codes with a six-bit scale per 16 values.
 
-use super::block32::{NAN, half_at, sixteen};
-use super::q2_k::{pack_pairs, unpack_pairs};
+use super::block32::{NAN, half_at, thirty_two, word_at};
+use super::k::{self, SUPER};
+use super::q2_k::pack_pairs;
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
@@ -10,8 +11,47 @@ use crate::simd::Lanes;
 
 pub(super) struct Q3K;
 
-/// Values of a block, and those that share a scale.
-const BLOCK: usize = 256;
+impl Decoding for Q3K {
+    const BLOCK: usize = SUPER;
+    const BYTES: usize = 110;
+    const ABOUT: &'static str = "32 bytes of third bits (of element 32i + j at bit i of byte j); 64 bytes of low pairs \
+        of bits as in q2_k; 12 bytes with a six-bit sc for each 16 values: its low half in the low (first eight) or high \
+        half of bytes 0 to 7, its upper two bits in bytes 8 to 11, four to a byte; f16 d; w = d * (sc - 32) * (q - 4).";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<110>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let d = k::times(l, small_scales(l, block), half_at(l, block, 108));
+            let mut third = l.bytes(thirty_two(block, 0));
+            for (part, y) in y.as_chunks_mut::<128>().0.iter_mut().enumerate() {
+                let codes = l.bytes(thirty_two(block, 32 + 32 * part));
+                for (i, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    let codes = l.or(l.field(codes, 2 * i as i32, 3), l.field(third, i as i32 - 2, 4));
+                    let at = 8 * part + 2 * i;
+                    k::scaled(l, codes, 4, [d[at], d[at + 1]]).store(l, y);
+                }
+                third = l.field(third, 4, 15);
+            }
+        }
+    }
+}
+
+/// sc - 32.
+#[inline(always)]
+fn small_scales<L: Lanes>(l: L, block: &[u8; 110]) -> L::F {
+    const LOW: u32 = 0x0f0f_0f0f;
+    const UPPER: u32 = 0x3030_3030;
+    let [a, b, upper] = [word_at(block, 96), word_at(block, 100), word_at(block, 104)];
+    let words = [
+        a & LOW | upper << 4 & UPPER,
+        b & LOW | upper << 2 & UPPER,
+        a >> 4 & LOW | upper & UPPER,
+        b >> 4 & LOW | upper >> 2 & UPPER,
+    ];
+    l.sub(l.widen_u8(&k::sixteen_bytes(words)), l.splat(32.0))
+}
+
+/// Values that share a scale.
 const SUB: usize = 16;
 type Codes = Integers<-4, 3>;
 
@@ -21,32 +61,6 @@ const BEST: Search = Search {
     around: &[-0.48, -0.31, 0.02, 0.21],
     refits: 0,
 };
-
-impl Decoding for Q3K {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 110;
-    const ABOUT: &'static str = "32 bytes of third bits (bit i of byte j belongs to element j + 32 i), 64 bytes of two low \
-        bits as in q2_k, 12 bytes of six-bit scales of 16 values, f16 d; w = d * (scale - 32) * (q - 4).";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let d = half_at(l, bytes, 108);
-            let mut codes = unpack_pairs(&bytes[32..96]);
-            for i in 0..32 {
-                for s in 0..8 {
-                    codes[s * 32 + i] |= (bytes[i] >> s & 1) << 2;
-                }
-            }
-            let scales = unpack_scales(&bytes[96..108]);
-            let zero = l.splat(4.0);
-            for (n, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let scale = d * (f32::from(scales[n]) - 32.0);
-                l.store(l.mul(l.splat(scale), l.sub(l.widen_u8(sixteen(&codes, n * 16)), zero)), y);
-            }
-        }
-    }
-}
 
 impl Searched<SUB> for Q3K {
     const GROUP: usize = 16;
@@ -89,20 +103,6 @@ fn pack_scales(scales: &[u8; 16], out: &mut [u8]) {
     for j in 0..4 {
         out[8 + j] = scales[j] >> 4 | scales[j + 4] >> 4 << 2 | scales[j + 8] >> 4 << 4 | scales[j + 12] >> 4 << 6;
     }
-}
-
-/// The reverse of [`pack_scales`].
-#[inline(always)]
-fn unpack_scales(bytes: &[u8]) -> [u8; 16] {
-    let mut scales = [0; 16];
-    for j in 0..8 {
-        scales[j] = bytes[j] & 15;
-        scales[j + 8] = bytes[j] >> 4;
-    }
-    for j in 0..16 {
-        scales[j] |= (bytes[8 + j % 4] >> (2 * (j / 4)) & 3) << 4;
-    }
-    scales
 }
 
 impl Coding for Q3K {

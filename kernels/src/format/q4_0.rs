@@ -1,7 +1,7 @@
 //! q4_0: 4-bit codes with one signed scale per 32 values.
 
 use super::block32::{
-    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half, unpack_nibbles,
+    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_nibbles, signed_max, sixteen, store_half,
 };
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
@@ -37,10 +37,7 @@ impl Block32 for Q4_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let d = l.splat(half_at(l, bytes, 0));
-        let codes = unpack_nibbles(sixteen(bytes, 2));
-        let zero = l.splat(8.0);
-        Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
+        Pair::scaled(l, l.nibbles(sixteen(bytes, 2)), 8, half_at(l, bytes, 0))
     }
 }
 
@@ -63,7 +60,7 @@ impl Searched<BLOCK> for Q4_0 {
             Effort::Best => &BEST,
         };
         let d = l.halves(symmetric::scales::<L, Codes, BLOCK, WEIGHED>(l, work, search));
-        symmetric::set_codes::<L, Codes, BLOCK>(l, work, l.half_values(&d));
+        symmetric::set_codes::<L, Codes, BLOCK>(l, work, l.widen_halves(&d));
         for ((codes, d), out) in
             work.pack(l).as_chunks::<BLOCK>().0.iter().zip(d).zip(out.chunks_exact_mut(Self::BYTES))
         {

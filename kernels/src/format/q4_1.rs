@@ -1,8 +1,6 @@
 //! q4_1: 4-bit codes with a scale and a minimum per 32 values.
 
-use super::block32::{
-    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_nibbles, sixteen, store_half, unpack_nibbles,
-};
+use super::block32::{self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_nibbles, sixteen, store_half};
 use super::search::affine::{self, Search};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Effort, Encoding, Fit};
@@ -37,9 +35,7 @@ impl Block32 for Q4_1 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let (d, min) = (l.splat(half_at(l, bytes, 0)), l.splat(half_at(l, bytes, 2)));
-        let codes = unpack_nibbles(sixteen(bytes, 4));
-        Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
+        Pair::affine(l, l.nibbles(sixteen(bytes, 4)), half_at(l, bytes, 0), half_at(l, bytes, 2))
     }
 }
 
@@ -71,7 +67,7 @@ impl Searched<BLOCK> for Q4_1 {
         };
         let pair = affine::pairs::<L, BLOCK, 15, true, WEIGHED>(l, work, search);
         let (d, m) = (l.halves(pair.scale), l.halves(pair.min));
-        affine::set_codes::<L, BLOCK, 15>(l, work, l.half_values(&d), l.half_values(&m));
+        affine::set_codes::<L, BLOCK, 15>(l, work, l.widen_halves(&d), l.widen_halves(&m));
         let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
         for ((codes, out), (d, m)) in blocks.zip(d.iter().zip(m)) {
             out[..2].copy_from_slice(&d.to_le_bytes());

@@ -1,6 +1,7 @@
-//! q4_k: 4-bit codes in super-blocks of 256, with a six-bit scale and minimum per 32 values.
+//! q4_k: 4-bit codes with a six-bit scale and minimum per 32 values.
 
-use super::block32::{NAN, half_at, sixteen};
+use super::block32::NAN;
+use super::k::{self, SUPER};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
@@ -8,8 +9,31 @@ use crate::simd::Lanes;
 
 pub(super) struct Q4K;
 
-/// Values of a block, and those that share a scale.
-const BLOCK: usize = 256;
+impl Decoding for Q4K {
+    const BLOCK: usize = SUPER;
+    const BYTES: usize = 144;
+    const ABOUT: &'static str = "f16 d, f16 dmin, 12 bytes with a six-bit scale sc and minimum m for each 32 values, \
+        then 128 bytes: of each 32 bytes, byte j holds element j of 64 in its low and j + 32 in its high half; \
+        w = d * sc * q - dmin * m.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<144>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let Some((head, codes)) = block.split_first_chunk::<16>() else { return };
+            let (d, min) = k::scales_and_minimums(l, head);
+            for (j, (codes, y)) in codes.as_chunks::<32>().0.iter().zip(y.as_chunks_mut::<64>().0).enumerate() {
+                let codes = l.bytes(codes);
+                for (half, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    let (d, min) = (d[2 * j + half], min[2 * j + half]);
+                    let codes = l.field(codes, 4 * half as i32, 15);
+                    k::affine(l, codes, [d, d], [min, min]).store(l, y);
+                }
+            }
+        }
+    }
+}
+
+/// Values that share a scale.
 const SUB: usize = 32;
 /// The largest code, and the largest integer of a scale or minimum.
 const TOP: i32 = 15;
@@ -34,34 +58,6 @@ const BEST: Search = Search {
 const FAST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
 const BEST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
 
-impl Decoding for Q4K {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 144;
-    const ABOUT: &'static str = "f16 d, f16 dmin, 12 bytes of six-bit scales and minima of 8 sub-blocks of 32, then 128 bytes: \
-        byte j of each 32 holds element j of a sub-block in its low and element j of the next in its high half; \
-        w = d * scale * q - dmin * min.";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let (d, dmin) = (half_at(l, bytes, 0), half_at(l, bytes, 2));
-            let (scales, mins) = unpack_scales(&bytes[4..16]);
-            let mut codes = [0; BLOCK];
-            for (codes, bytes) in codes.chunks_exact_mut(64).zip(bytes[16..].chunks_exact(32)) {
-                for i in 0..32 {
-                    codes[i] = bytes[i] & 15;
-                    codes[i + 32] = bytes[i] >> 4;
-                }
-            }
-            for (n, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let (scale, min) = (d * f32::from(scales[n / 2]), dmin * f32::from(mins[n / 2]));
-                let q = l.widen_u8(sixteen(&codes, n * 16));
-                l.store(l.sub(l.mul(l.splat(scale), q), l.splat(min)), y);
-            }
-        }
-    }
-}
-
 impl Searched<SUB> for Q4K {
     const GROUP: usize = 8;
 
@@ -75,7 +71,7 @@ impl Searched<SUB> for Q4K {
         let shared = affine::share::<L, SUB, 8, TOP, MOST, WEIGHED>(l, work, &pair, sharing);
         affine::set_codes::<L, SUB, TOP>(l, work, shared.pair.scale, shared.pair.min);
         let (steps, mins) = (l.codes(shared.steps).0, l.codes(shared.min_steps).0);
-        for (n, (codes, out)) in work.pack(l).chunks_exact(BLOCK).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
+        for (n, (codes, out)) in work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
             out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
             out[2..4].copy_from_slice(&shared.dmin[n * 8].to_le_bytes());
             pack_scales(&steps[n * 8..], &mins[n * 8..], &mut out[4..16]);
@@ -102,19 +98,6 @@ pub(super) fn pack_scales(scales: &[u8], mins: &[u8], out: &mut [u8]) {
         out[j + 4] = mins[j] | mins[j + 4] >> 4 << 6;
         out[j + 8] = scales[j + 4] & 15 | mins[j + 4] << 4;
     }
-}
-
-/// The reverse of [`pack_scales`].
-#[inline(always)]
-pub(super) fn unpack_scales(bytes: &[u8]) -> ([u8; 8], [u8; 8]) {
-    let (mut scales, mut mins) = ([0; 8], [0; 8]);
-    for j in 0..4 {
-        scales[j] = bytes[j] & 63;
-        mins[j] = bytes[j + 4] & 63;
-        scales[j + 4] = bytes[j + 8] & 15 | bytes[j] >> 6 << 4;
-        mins[j + 4] = bytes[j + 8] >> 4 | bytes[j + 4] >> 6 << 4;
-    }
-    (scales, mins)
 }
 
 impl Coding for Q4K {

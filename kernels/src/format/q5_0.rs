@@ -2,7 +2,7 @@
 
 use super::block32::{
     self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen, store_half,
-    unpack_fifth_bits, unpack_nibbles,
+    word_at,
 };
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
@@ -39,11 +39,8 @@ impl Block32 for Q5_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let d = l.splat(half_at(l, bytes, 0));
-        let mut codes = unpack_nibbles(sixteen(bytes, 6));
-        unpack_fifth_bits(&bytes[2..6], &mut codes);
-        let zero = l.splat(16.0);
-        Pair(l.mul(d, l.sub(l.widen_u8(&codes.0), zero)), l.mul(d, l.sub(l.widen_u8(&codes.1), zero)))
+        let fifth = l.field(l.mask(word_at(bytes, 2)), 0, 16);
+        Pair::scaled(l, l.or(l.nibbles(sixteen(bytes, 6)), fifth), 16, half_at(l, bytes, 0))
     }
 }
 
@@ -66,7 +63,7 @@ impl Searched<BLOCK> for Q5_0 {
             Effort::Best => &BEST,
         };
         let d = l.halves(symmetric::scales::<L, Codes, BLOCK, WEIGHED>(l, work, search));
-        symmetric::set_codes::<L, Codes, BLOCK>(l, work, l.half_values(&d));
+        symmetric::set_codes::<L, Codes, BLOCK>(l, work, l.widen_halves(&d));
         for ((codes, d), out) in
             work.pack(l).as_chunks::<BLOCK>().0.iter().zip(d).zip(out.chunks_exact_mut(Self::BYTES))
         {

@@ -1,8 +1,7 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
 use super::block32::{
-    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half,
-    unpack_fifth_bits, unpack_nibbles,
+    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half, word_at,
 };
 use super::search::affine::{self, Search};
 use super::search::tile::{self, Searched, Work};
@@ -39,10 +38,9 @@ impl Block32 for Q5_1 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let (d, min) = (l.splat(half_at(l, bytes, 0)), l.splat(half_at(l, bytes, 2)));
-        let mut codes = unpack_nibbles(sixteen(bytes, 8));
-        unpack_fifth_bits(&bytes[4..8], &mut codes);
-        Pair(l.add(l.mul(d, l.widen_u8(&codes.0)), min), l.add(l.mul(d, l.widen_u8(&codes.1)), min))
+        let fifth = l.field(l.mask(word_at(bytes, 4)), 0, 16);
+        let codes = l.or(l.nibbles(sixteen(bytes, 8)), fifth);
+        Pair::affine(l, codes, half_at(l, bytes, 0), half_at(l, bytes, 2))
     }
 }
 
@@ -74,7 +72,7 @@ impl Searched<BLOCK> for Q5_1 {
         };
         let pair = affine::pairs::<L, BLOCK, 31, true, WEIGHED>(l, work, search);
         let (d, m) = (l.halves(pair.scale), l.halves(pair.min));
-        affine::set_codes::<L, BLOCK, 31>(l, work, l.half_values(&d), l.half_values(&m));
+        affine::set_codes::<L, BLOCK, 31>(l, work, l.widen_halves(&d), l.widen_halves(&m));
         let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
         for ((codes, out), (d, m)) in blocks.zip(d.iter().zip(m)) {
             out[..2].copy_from_slice(&d.to_le_bytes());

@@ -1,7 +1,8 @@
-//! q5_k: 5-bit codes in super-blocks of 256, with a six-bit scale and minimum per 32 values.
+//! q5_k: 5-bit codes with a six-bit scale and minimum per 32 values.
 
-use super::block32::{NAN, half_at, sixteen};
-use super::q4_k::{pack_scales, unpack_scales};
+use super::block32::NAN;
+use super::k::{self, SUPER};
+use super::q4_k::pack_scales;
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
@@ -9,8 +10,34 @@ use crate::simd::Lanes;
 
 pub(super) struct Q5K;
 
-/// Values of a block, and those that share a scale.
-const BLOCK: usize = 256;
+impl Decoding for Q5K {
+    const BLOCK: usize = SUPER;
+    const BYTES: usize = 176;
+    const ABOUT: &'static str = "f16 d, f16 dmin and 12 bytes of scales and minimums as in q4_k, then 32 bytes of fifth \
+        bits (of element 32i + j at bit i of byte j), then 128 bytes of low halves as in q4_k; \
+        w = d * sc * q - dmin * m.";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<176>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let Some((head, rest)) = block.split_first_chunk::<16>() else { return };
+            let Some((fifth, codes)) = rest.split_first_chunk::<32>() else { return };
+            let (d, min) = k::scales_and_minimums(l, head);
+            let mut fifth = l.bytes(fifth);
+            for (j, (codes, y)) in codes.as_chunks::<32>().0.iter().zip(y.as_chunks_mut::<64>().0).enumerate() {
+                let codes = l.bytes(codes);
+                for (half, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    let i = 2 * j + half;
+                    let codes = l.or(l.field(codes, 4 * half as i32, 15), l.field(fifth, half as i32 - 4, 16));
+                    k::affine(l, codes, [d[i], d[i]], [min[i], min[i]]).store(l, y);
+                }
+                fifth = l.field(fifth, 2, 0x3f);
+            }
+        }
+    }
+}
+
+/// Values that share a scale.
 const SUB: usize = 32;
 /// The largest code, and the largest integer of a scale or minimum.
 const TOP: i32 = 31;
@@ -35,38 +62,6 @@ const BEST: Search = Search {
 const FAST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
 const BEST_SHARING: Sharing = Sharing { beside: affine::NINE, rounds: 1 };
 
-impl Decoding for Q5K {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 176;
-    const ABOUT: &'static str = "f16 d, f16 dmin, 12 bytes of six-bit scales and minima as in q4_k, 32 bytes of fifth bits (sub-block s at \
-        bit s), then 128 bytes as in q4_k; w = d * scale * q - dmin * min.";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let (d, dmin) = (half_at(l, bytes, 0), half_at(l, bytes, 2));
-            let (scales, mins) = unpack_scales(&bytes[4..16]);
-            let mut codes = [0; BLOCK];
-            for (codes, bytes) in codes.chunks_exact_mut(64).zip(bytes[48..].chunks_exact(32)) {
-                for i in 0..32 {
-                    codes[i] = bytes[i] & 15;
-                    codes[i + 32] = bytes[i] >> 4;
-                }
-            }
-            for i in 0..32 {
-                for s in 0..8 {
-                    codes[s * 32 + i] |= (bytes[16 + i] >> s & 1) << 4;
-                }
-            }
-            for (n, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let (scale, min) = (d * f32::from(scales[n / 2]), dmin * f32::from(mins[n / 2]));
-                let q = l.widen_u8(sixteen(&codes, n * 16));
-                l.store(l.sub(l.mul(l.splat(scale), q), l.splat(min)), y);
-            }
-        }
-    }
-}
-
 impl Searched<SUB> for Q5K {
     const GROUP: usize = 8;
 
@@ -80,7 +75,7 @@ impl Searched<SUB> for Q5K {
         let shared = affine::share::<L, SUB, 8, TOP, MOST, WEIGHED>(l, work, &pair, sharing);
         affine::set_codes::<L, SUB, TOP>(l, work, shared.pair.scale, shared.pair.min);
         let (steps, mins) = (l.codes(shared.steps).0, l.codes(shared.min_steps).0);
-        for (n, (codes, out)) in work.pack(l).chunks_exact(BLOCK).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
+        for (n, (codes, out)) in work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
             out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
             out[2..4].copy_from_slice(&shared.dmin[n * 8].to_le_bytes());
             pack_scales(&steps[n * 8..], &mins[n * 8..], &mut out[4..16]);

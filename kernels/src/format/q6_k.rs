@@ -1,6 +1,7 @@
-//! q6_k: 6-bit codes in super-blocks of 256, with an eight-bit scale per 16 values.
+//! q6_k: 6-bit codes with an 8-bit scale per 16 values.
 
 use super::block32::{NAN, half_at, sixteen};
+use super::k::{self, SUPER};
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
@@ -9,8 +10,34 @@ use crate::simd::Lanes;
 
 pub(super) struct Q6K;
 
-/// Values of a block, and those that share a scale.
-const BLOCK: usize = 256;
+impl Decoding for Q6K {
+    const BLOCK: usize = SUPER;
+    const BYTES: usize = 210;
+    const ABOUT: &'static str = "128 bytes of low halves: of each 64 bytes, byte j holds element j of 128 in its low \
+        and j + 64 in its high half; 64 bytes of upper pairs of bits: of each 32 bytes, byte j holds those of elements \
+        j, j + 32, j + 64 and j + 96 of 128 from bit 0 up; 16 signed bytes sc, one for each 16 values; f16 d; \
+        w = d * sc * (q - 32).";
+
+    #[inline(always)]
+    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
+        for (block, y) in src.as_chunks::<210>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let (codes, _) = block.as_chunks::<32>();
+            let d = k::times(l, l.widen_i8(sixteen(block, 192)), half_at(l, block, 208));
+            for (part, y) in y.as_chunks_mut::<128>().0.iter_mut().enumerate() {
+                let low = [l.bytes(&codes[2 * part]), l.bytes(&codes[2 * part + 1])];
+                let upper = l.bytes(&codes[4 + part]);
+                for (i, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    let low = l.field(low[i % 2], i as i32 / 2 * 4, 15);
+                    let upper = l.field(upper, 2 * i as i32 - 4, 0x30);
+                    let at = 8 * part + 2 * i;
+                    k::scaled(l, l.or(low, upper), 32, [d[at], d[at + 1]]).store(l, y);
+                }
+            }
+        }
+    }
+}
+
+/// Values that share a scale.
 const SUB: usize = 16;
 type Codes = Integers<-32, 31>;
 
@@ -20,35 +47,6 @@ const BEST: Search = Search {
     around: &[-1.29, 0.81, 1.9, 3.06],
     refits: 0,
 };
-
-impl Decoding for Q6K {
-    const BLOCK: usize = BLOCK;
-    const BYTES: usize = 210;
-    const ABOUT: &'static str = "128 bytes of low half bytes (byte j of each 64: elements j and j + 64 of 128), 64 bytes of \
-        high pairs of bits as in q2_k, 16 signed bytes of scales of 16 values, f16 d; w = d * scale * (q - 32).";
-
-    #[inline(always)]
-    fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let d = half_at(l, bytes, 208);
-            let mut codes = [0; BLOCK];
-            for h in 0..2 {
-                for i in 0..32 {
-                    let (a, b, high) = (bytes[h * 64 + i], bytes[h * 64 + 32 + i], bytes[128 + h * 32 + i]);
-                    codes[h * 128 + i] = a & 15 | (high & 3) << 4;
-                    codes[h * 128 + 32 + i] = b & 15 | (high >> 2 & 3) << 4;
-                    codes[h * 128 + 64 + i] = a >> 4 | (high >> 4 & 3) << 4;
-                    codes[h * 128 + 96 + i] = b >> 4 | high >> 6 << 4;
-                }
-            }
-            let zero = l.splat(32.0);
-            for (n, y) in y.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let scale = d * f32::from(bytes[192 + n] as i8);
-                l.store(l.mul(l.splat(scale), l.sub(l.widen_u8(sixteen(&codes, n * 16)), zero)), y);
-            }
-        }
-    }
-}
 
 impl Searched<SUB> for Q6K {
     const GROUP: usize = 16;

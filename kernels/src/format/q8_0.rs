@@ -34,7 +34,7 @@ impl Block32 for Q8_0 {
 
     #[inline(always)]
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
-        let d = l.splat(half_at(l, bytes, 0));
+        let d = half_at(l, bytes, 0);
         Pair(l.mul(d, l.widen_i8(sixteen(bytes, 2))), l.mul(d, l.widen_i8(sixteen(bytes, 18))))
     }
 }

@@ -1,9 +1,7 @@
 //! The table of formats.
 
-use super::{
-    Class, Codec, Format, bf16, f8, f16, f32, f64, iq4_nl, iq4_xs, mxfp4, nvfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0,
-    q5_1, q5_k, q6_k, q8_0, tq1_0, tq2_0,
-};
+use super::{Class, Codec, Format, bf16, f8, f16, f32, f64};
+use super::{iq4_nl, iq4_xs, mxfp4, nvfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, tq1_0, tq2_0};
 
 /// A row: name, GGUF type, safetensors dtype, values and bytes per block, class, codec.
 const fn row(
@@ -25,10 +23,6 @@ const fn integer(name: &'static str, ggml: Option<u32>, safetensors: &'static st
     row(name, ggml, Some(safetensors), (1, bytes), Class::Integer, None)
 }
 
-const F64: Codec = Codec::decode_only(f64::decode, "IEEE double precision, little-endian.");
-const E4M3: Codec = Codec::decode_only(f8::decode_e4m3, "OCP float8 with 4 exponent bits; no infinity.");
-const E5M2: Codec = Codec::decode_only(f8::decode_e5m2, "OCP float8 with 5 exponent bits.");
-
 /// Every storage format that a file may name. Formats with a codec can be converted, the others are recognised:
 /// sized, listed and carried over unchanged.
 pub static FORMATS: &[Format] = &[
@@ -40,9 +34,9 @@ pub static FORMATS: &[Format] = &[
     block("q5_0", 6, (32, 22), Some(Codec::of::<q5_0::Q5_0>())),
     block("q4_1", 3, (32, 20), Some(Codec::of::<q4_1::Q4_1>())),
     block("q4_0", 2, (32, 18), Some(Codec::of::<q4_0::Q4_0>())),
-    row("f64", Some(28), Some("F64"), (1, 8), Class::Float, Some(F64)),
-    row("f8_e4m3", None, Some("F8_E4M3"), (1, 1), Class::Float, Some(E4M3)),
-    row("f8_e5m2", None, Some("F8_E5M2"), (1, 1), Class::Float, Some(E5M2)),
+    row("f64", Some(28), Some("F64"), (1, 8), Class::Float, Some(Codec::decode_only::<f64::F64>())),
+    row("f8_e4m3", None, Some("F8_E4M3"), (1, 1), Class::Float, Some(Codec::decode_only::<f8::E4M3>())),
+    row("f8_e5m2", None, Some("F8_E5M2"), (1, 1), Class::Float, Some(Codec::decode_only::<f8::E5M2>())),
     integer("i8", Some(24), "I8", 1),
     integer("i16", Some(25), "I16", 2),
     integer("i32", Some(26), "I32", 4),

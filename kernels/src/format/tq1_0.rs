@@ -1,56 +1,60 @@
-//! tq1_0: the codes -1, 0 and 1, five in a byte, with one scale per 256 values.
+//! tq1_0: -1, 0 and 1, five to a byte, with one scale per 256 values.
 
-use super::block32::{NAN, half_at};
+use super::block32::{NAN, Pair, half_at};
+use super::k::SUPER;
 use super::search::tile::{self, Searched, Work};
-use super::tq2_0::{BLOCK, search, values};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::tq2_0::search;
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Tq1_0;
 
-/// Runs of bytes: where they start, their number, and how many codes each byte holds. Code k of byte j of a run is the
-/// (j + k * number)th of the run's values.
-const RUNS: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 16, 5), (48, 4, 4)];
-/// What multiplies the codes of a byte.
-const POWERS: [u16; 5] = [81, 27, 9, 3, 1];
-
 impl Decoding for Tq1_0 {
-    const BLOCK: usize = BLOCK;
+    const BLOCK: usize = SUPER;
     const BYTES: usize = 54;
-    const ABOUT: &'static str = "32 and 16 bytes of five base-3 digits and 4 bytes of four, f16 d; a byte is \
-        ceil(n * 256 / 243) of its number n, the first digit the highest; digit k of byte j is element j + k * (bytes of \
-        its run); w = d * (q - 1), q from 0 to 2.";
+    const ABOUT: &'static str = "Bytes that are fractions of 256 written in base 3: digit n of byte b is \
+        trunc(3 * (b * 3^n mod 256) / 256). 32 bytes with five digits (digit n of byte j is element 32n + j), 16 bytes \
+        with five (160 + 16n + j), 4 bytes with four (240 + 4n + j), then f16 d; w = d * (digit - 1).";
 
     #[inline(always)]
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
-        for (bytes, y) in src.chunks_exact(Self::BYTES).zip(dst.chunks_exact_mut(BLOCK)) {
-            let mut codes = [0u8; BLOCK];
-            let mut at = 0;
-            for (start, count, digits) in RUNS {
-                let mut run = [0u8; 32];
-                run[..count].copy_from_slice(&bytes[start..start + count]);
-                for _ in 0..digits {
-                    for (byte, code) in run[..count].iter_mut().zip(&mut codes[at..at + count]) {
-                        // The next digit is what three times the byte carries over.
-                        let tripled = u16::from(*byte) * 3;
-                        *code = (tripled >> 8) as u8;
-                        *byte = tripled as u8;
-                    }
-                    at += count;
-                }
+        for (block, y) in src.as_chunks::<54>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
+            let d = half_at(l, block, 52);
+            let mut digits = [0; SUPER];
+            unpack::<32>(&block[..32], &mut digits[..160]);
+            unpack::<16>(&block[32..48], &mut digits[160..240]);
+            unpack::<4>(&block[48..52], &mut digits[240..]);
+            for (digits, y) in digits.as_chunks::<32>().0.iter().zip(y.as_chunks_mut::<32>().0) {
+                Pair::scaled(l, l.bytes(digits), 1, d).store(l, y);
             }
-            values(l, half_at(l, bytes, 52), &codes, y);
         }
     }
 }
 
-impl Searched<BLOCK> for Tq1_0 {
+/// The first digit of all bytes, then the second, and so on, as many as `out` holds.
+#[inline(always)]
+fn unpack<const N: usize>(bytes: &[u8], out: &mut [u8]) {
+    let mut fractions = bytes.as_chunks::<N>().0[0];
+    for digits in out.as_chunks_mut::<N>().0 {
+        for (fraction, digit) in fractions.iter_mut().zip(digits) {
+            *digit = ((3 * u16::from(*fraction)) >> 8) as u8;
+            *fraction = fraction.wrapping_mul(3);
+        }
+    }
+}
+
+/// Runs of bytes: where they start, their number, and how many digits each byte holds.
+const RUNS: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 16, 5), (48, 4, 4)];
+/// What multiplies the digits of a byte.
+const POWERS: [u16; 5] = [81, 27, 9, 3, 1];
+
+impl Searched<SUPER> for Tq1_0 {
     const GROUP: usize = 1;
 
     #[inline(always)]
-    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
+    fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUPER>, how: &Encoding<'_>, out: &mut [u8]) {
         let d = search::<L, WEIGHED>(l, work, how);
-        let blocks = work.pack(l).chunks_exact(BLOCK).zip(out.chunks_exact_mut(Self::BYTES));
+        let blocks = work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES));
         for ((codes, out), d) in blocks.zip(d) {
             let mut rest = codes;
             for (start, count, digits) in RUNS {
@@ -77,7 +81,7 @@ impl Searched<BLOCK> for Tq1_0 {
 impl Coding for Tq1_0 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        tile::encode::<Tq1_0, L, BLOCK>(l, src, how, dst)
+        tile::encode::<Tq1_0, L, SUPER>(l, src, how, dst)
     }
 
     fn worst(block: &[f32]) -> f32 {

@@ -3,9 +3,11 @@
 //! A kernel body is generic over [`Lanes`] and is compiled once per set. Every method is one correctly rounded IEEE
 //! operation per lane, none fuses or reorders, and the folds have a fixed tree: so all sets give the same bits.
 
+use super::ByteLanes;
+
 /// The instruction set as a value: only dispatch by [`crate::Level`] makes one, so holding one proves that the CPU has
 /// the set.
-pub(crate) trait Lanes: Copy {
+pub(crate) trait Lanes: ByteLanes {
     /// There are registers for several chains of operations side by side.
     const WIDE: bool;
     /// Every body exists once more without weights, which saves their reading. Without it all weights are 1, and the
@@ -49,15 +51,21 @@ pub(crate) trait Lanes: Copy {
     /// Row i of sixteen, `src[i * stride..][..16]`, becomes column i of `out`.
     fn transpose(self, src: &[f32], stride: usize, out: &mut [[f32; 16]; 16]);
     /// `table[i]`, i the lowest four bits of each lane's pattern.
-    fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F;
+    fn pick(self, table: &[f32; 16], index: Self::F) -> Self::F;
     /// Half-precision bits of each lane, round half to even; too large a value becomes infinite.
     fn halves(self, a: Self::F) -> [u16; 16];
     /// The values of half-precision bits.
-    fn half_values(self, bits: &[u16; 16]) -> Self::F;
+    fn widen_halves(self, bits: &[u16; 16]) -> Self::F;
     /// Half-precision bits of a finite value, round half to even.
     fn half_bits(self, x: f32) -> u16;
     /// The value of half-precision bits.
     fn half_value(self, bits: u16) -> f32;
+    /// The value of half-precision bits in every lane.
+    fn splat_half(self, bits: u16) -> Self::F;
+    /// The values of sixteen little-endian half-precision numbers.
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F;
+    /// Each byte less the zero point, which is within -128 and 127, as values: the first sixteen and the others.
+    fn values(self, bytes: Self::B, zero: u8) -> (Self::F, Self::F);
 }
 
 /// No instruction set beyond what the target guarantees: the definition of every operation.
@@ -192,7 +200,7 @@ impl Lanes for Scalar {
         }
     }
     #[inline(always)]
-    fn lookup(self, table: &[f32; 16], index: [f32; 16]) -> [f32; 16] {
+    fn pick(self, table: &[f32; 16], index: [f32; 16]) -> [f32; 16] {
         each!(i => table[(index[i].to_bits() & 15) as usize])
     }
     #[inline(always)]
@@ -204,7 +212,7 @@ impl Lanes for Scalar {
         out
     }
     #[inline(always)]
-    fn half_values(self, bits: &[u16; 16]) -> [f32; 16] {
+    fn widen_halves(self, bits: &[u16; 16]) -> [f32; 16] {
         each!(i => self.half_value(bits[i]))
     }
     #[inline(always)]
@@ -214,5 +222,18 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn half_value(self, bits: u16) -> f32 {
         half::f16::from_bits(bits).to_f32_const()
+    }
+    #[inline(always)]
+    fn splat_half(self, bits: u16) -> [f32; 16] {
+        [self.half_value(bits); 16]
+    }
+    #[inline(always)]
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> [f32; 16] {
+        each!(i => self.half_value(u16::from_le_bytes(halves[i])))
+    }
+    #[inline(always)]
+    fn values(self, bytes: [u8; 32], zero: u8) -> ([f32; 16], [f32; 16]) {
+        let zero = f32::from(zero);
+        (each!(i => f32::from(bytes[i]) - zero), each!(i => f32::from(bytes[i + 16]) - zero))
     }
 }

@@ -1,9 +1,13 @@
 //! Instruction-set levels, chosen at run time.
 
+mod bytes;
+#[cfg(target_arch = "x86_64")]
+mod bytes_x86;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use bytes::ByteLanes;
 pub(crate) use lanes::{Lanes, Scalar};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};

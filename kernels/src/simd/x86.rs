@@ -119,12 +119,38 @@ unsafe fn transpose16(r: [__m512; 16]) -> [__m512; 16] {
 
 /// Eight lanes of a table of sixteen: both halves are looked up, bit 3 of the index picks one.
 #[inline(always)]
-unsafe fn lookup16(table: (__m256, __m256), index: __m256) -> __m256 {
+unsafe fn pick16(table: (__m256, __m256), index: __m256) -> __m256 {
     unsafe {
         let index = _mm256_castps_si256(index);
         let low = _mm256_permutevar8x32_ps(table.0, index);
         let high = _mm256_permutevar8x32_ps(table.1, index);
         _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+    }
+}
+
+/// Sixteen bytes, widened by `$op` straight from memory: from a register it takes twice the work.
+macro_rules! widen {
+    ($bytes:expr, $op:ident) => {{
+        let (low, high) = $bytes.as_slice().split_at(8);
+        let low = _mm256_cvtepi32_ps($op(_mm_loadl_epi64(low.as_ptr().cast())));
+        (low, _mm256_cvtepi32_ps($op(_mm_loadl_epi64(high.as_ptr().cast()))))
+    }};
+}
+
+/// Four bytes from `AT` on of both halves, less `zero`, as values.
+#[inline(always)]
+unsafe fn eight_values<const AT: i32>(bytes: __m256i, zero: u8) -> __m256 {
+    const NONE: i32 = 0x8080_8000_u32 as i32;
+    const TWO_TO_23: f32 = 8_388_608.0;
+    unsafe {
+        let each = _mm_setr_epi32(NONE | AT, NONE | (AT + 1), NONE | (AT + 2), NONE | (AT + 3));
+        let codes = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(each));
+        if zero == 0 {
+            return _mm256_cvtepi32_ps(codes);
+        }
+        // As the last bits of 2^23 they are values already.
+        let large = _mm256_or_si256(codes, _mm256_set1_epi32(TWO_TO_23.to_bits() as i32));
+        _mm256_sub_ps(_mm256_castsi256_ps(large), _mm256_set1_ps(TWO_TO_23 + f32::from(zero)))
     }
 }
 
@@ -214,19 +240,11 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     fn widen_u8(self, bytes: &[u8; 16]) -> Self::F {
-        unsafe {
-            let b = _mm_loadu_si128(bytes.as_ptr().cast());
-            let low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b));
-            (low, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(b))))
-        }
+        unsafe { widen!(bytes, _mm256_cvtepu8_epi32) }
     }
     #[inline(always)]
     fn widen_i8(self, bytes: &[u8; 16]) -> Self::F {
-        unsafe {
-            let b = _mm_loadu_si128(bytes.as_ptr().cast());
-            let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b));
-            (low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(b))))
-        }
+        unsafe { widen!(bytes, _mm256_cvtepi8_epi32) }
     }
     #[inline(always)]
     fn fold_max(self, a: Self::F) -> f32 {
@@ -263,9 +281,9 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F {
+    fn pick(self, table: &[f32; 16], index: Self::F) -> Self::F {
         let table = self.load(table);
-        unsafe { (lookup16(table, index.0), lookup16(table, index.1)) }
+        unsafe { (pick16(table, index.0), pick16(table, index.1)) }
     }
     #[inline(always)]
     fn halves(self, a: Self::F) -> [u16; 16] {
@@ -277,7 +295,7 @@ impl Lanes for Avx2 {
         out
     }
     #[inline(always)]
-    fn half_values(self, bits: &[u16; 16]) -> Self::F {
+    fn widen_halves(self, bits: &[u16; 16]) -> Self::F {
         unsafe {
             let low = _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast()));
             (low, _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().add(8).cast())))
@@ -290,6 +308,29 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn half_value(self, bits: u16) -> f32 {
         unsafe { half_value(bits) }
+    }
+    #[inline(always)]
+    fn splat_half(self, bits: u16) -> Self::F {
+        unsafe {
+            let value = _mm256_cvtph_ps(_mm_set1_epi16(bits as i16));
+            (value, value)
+        }
+    }
+    #[inline(always)]
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> Self::F {
+        unsafe {
+            let (low, high) = (halves.as_ptr().cast(), halves.as_ptr().add(8).cast());
+            (_mm256_cvtph_ps(_mm_loadu_si128(low)), _mm256_cvtph_ps(_mm_loadu_si128(high)))
+        }
+    }
+    #[inline(always)]
+    fn values(self, bytes: __m256i, zero: u8) -> (Self::F, Self::F) {
+        unsafe {
+            (
+                (eight_values::<0>(bytes, zero), eight_values::<4>(bytes, zero)),
+                (eight_values::<8>(bytes, zero), eight_values::<12>(bytes, zero)),
+            )
+        }
     }
 }
 
@@ -399,7 +440,7 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
-    fn lookup(self, table: &[f32; 16], index: __m512) -> __m512 {
+    fn pick(self, table: &[f32; 16], index: __m512) -> __m512 {
         unsafe { _mm512_permutexvar_ps(_mm512_castps_si512(index), self.load(table)) }
     }
     #[inline(always)]
@@ -410,7 +451,7 @@ impl Lanes for Avx512 {
         out
     }
     #[inline(always)]
-    fn half_values(self, bits: &[u16; 16]) -> __m512 {
+    fn widen_halves(self, bits: &[u16; 16]) -> __m512 {
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().cast())) }
     }
     #[inline(always)]
@@ -420,5 +461,21 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn half_value(self, bits: u16) -> f32 {
         unsafe { half_value(bits) }
+    }
+    #[inline(always)]
+    fn splat_half(self, bits: u16) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)) }
+    }
+    #[inline(always)]
+    fn half_values(self, halves: &[[u8; 2]; 16]) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn values(self, bytes: __m256i, zero: u8) -> (__m512, __m512) {
+        unsafe {
+            let codes = _mm256_sub_epi8(bytes, _mm256_set1_epi8(zero as i8));
+            let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+            (_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(low)), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(high)))
+        }
     }
 }

@@ -326,7 +326,7 @@ pub(in crate::format) fn share<
     let least = l.splat(1.0 / most);
     let mut d = l.halves(l.mul(group_max(l, scale, GROUP), least));
     let mut dmin = l.halves(l.mul(group_max(l, min, GROUP), least));
-    let (mut unit, mut min_unit) = (l.half_values(&d), l.half_values(&dmin));
+    let (mut unit, mut min_unit) = (l.widen_halves(&d), l.widen_halves(&dmin));
     let mut steps = round(l, clamp(l, l.mul(scale, inverse(l, unit)), 0.0, most));
     let mut min_steps = round(l, clamp(l, l.mul(min, inverse(l, min_unit)), 0.0, most));
     for _ in 0..how.rounds {
@@ -340,7 +340,7 @@ pub(in crate::format) fn share<
         );
         let fitted = fit_units(l, &whole, s, (steps, min_steps), (unit, min_unit), GROUP);
         (d, dmin) = (l.halves(fitted.0), l.halves(fitted.1));
-        (unit, min_unit) = (l.half_values(&d), l.half_values(&dmin));
+        (unit, min_unit) = (l.widen_halves(&d), l.widen_halves(&dmin));
     }
     let pair = Pair { scale: l.mul(unit, steps), min: l.sub(zero, l.mul(min_unit, min_steps)) };
     Shared { d, dmin, steps, min_steps, pair }

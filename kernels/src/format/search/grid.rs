@@ -61,7 +61,7 @@ impl Iq4 {
     #[inline(always)]
     fn index<L: Lanes>(l: L, t: L::F) -> L::F {
         let slope = l.sub(l.splat(0.089_843_75), l.mul(l.splat(0.000_231_742_86), l.abs(t)));
-        // The code stands in the lowest bits of the pattern, as `lookup` wants it.
+        // The code stands in the lowest bits of the pattern, as `pick` wants it.
         l.add(l.add(l.mul(t, slope), l.splat(7.843_75)), l.splat(Self::MAGIC))
     }
 
@@ -77,7 +77,7 @@ impl Iq4 {
 impl Grid for Iq4 {
     #[inline(always)]
     fn near<L: Lanes>(l: L, t: L::F) -> L::F {
-        l.lookup(&IQ4, Self::index(l, Self::within(l, t)))
+        l.pick(&IQ4, Self::index(l, Self::within(l, t)))
     }
 
     #[inline(always)]
@@ -85,8 +85,8 @@ impl Grid for Iq4 {
         let t = Self::within(l, t);
         let index = Self::index(l, t);
         let (one, zero) = (l.splat(1.0), l.splat(0.0));
-        let down = l.select_less(t, l.lookup(&BELOW, index), one, zero);
-        let up = l.select_less(l.lookup(&ABOVE, index), t, one, zero);
+        let down = l.select_less(t, l.pick(&BELOW, index), one, zero);
+        let up = l.select_less(l.pick(&ABOVE, index), t, one, zero);
         l.add(l.sub(l.sub(index, l.splat(Self::MAGIC)), down), up)
     }
 }
@@ -115,7 +115,7 @@ impl Grid for E2m1 {
     #[inline(always)]
     fn near<L: Lanes>(l: L, t: L::F) -> L::F {
         let magic = l.splat(Iq4::MAGIC);
-        l.copysign(l.lookup(&E2M1, l.add(Self::magnitude(l, t), magic)), t)
+        l.copysign(l.pick(&E2M1, l.add(Self::magnitude(l, t), magic)), t)
     }
 
     #[inline(always)]

@@ -185,7 +185,7 @@ pub(in crate::format) fn share<
 ) -> Shared<L> {
     let (low, high) = (LOW as f32, (-LOW - 1) as f32);
     let mut d = l.halves(largest_step(l, scales, GROUP, low));
-    let mut unit = l.half_values(&d);
+    let mut unit = l.widen_halves(&d);
     let mut steps = round(l, clamp(l, l.mul(scales, inverse(l, unit)), low, high));
     for _ in 0..rounds {
         let (found, sums) = neighbours::<L, G, N, WEIGHED>(l, work, unit, steps, (low, high));
@@ -195,7 +195,7 @@ pub(in crate::format) fn share<
         let spent = group_sum(l, l.mul(l.mul(steps, steps), sums.qq), GROUP);
         let fitted = l.select_less(l.splat(0.0), spent, l.div(saved, spent), unit);
         d = l.halves(fitted);
-        unit = l.half_values(&d);
+        unit = l.widen_halves(&d);
     }
     Shared { d, steps, scales: l.mul(unit, steps) }
 }

@@ -1,0 +1,57 @@
+//! What the 256-value formats share: super-blocks whose sub-blocks have small integer scales, in units of one f16.
+
+use super::block32::{Pair, half_at, word_at};
+use crate::simd::Lanes;
+
+/// Values per super-block.
+pub(super) const SUPER: usize = 256;
+
+/// Codes, less their zero point, times the scale of their half.
+#[inline(always)]
+pub(super) fn scaled<L: Lanes>(l: L, codes: L::B, zero: u8, d: [f32; 2]) -> Pair<L> {
+    let (low, high) = l.values(codes, zero);
+    Pair(l.mul(l.splat(d[0]), low), l.mul(l.splat(d[1]), high))
+}
+
+/// Codes times the scale of their half, less its minimum.
+#[inline(always)]
+pub(super) fn affine<L: Lanes>(l: L, codes: L::B, d: [f32; 2], min: [f32; 2]) -> Pair<L> {
+    let Pair(low, high) = scaled(l, codes, 0, d);
+    Pair(l.sub(low, l.splat(min[0])), l.sub(high, l.splat(min[1])))
+}
+
+/// Sixteen small integers times their unit.
+#[inline(always)]
+pub(super) fn times<L: Lanes>(l: L, small: L::F, unit: L::F) -> [f32; 16] {
+    let mut scales = [0.0; 16];
+    l.store(l.mul(unit, small), &mut scales);
+    std::hint::black_box(scales)
+}
+
+/// Scales and minimums of the eight sub-blocks of q4_k and q5_k, from f16 d, f16 dmin and 12 bytes of six-bit integers.
+///
+/// Bytes 0 to 3 of the twelve hold scales 0 to 3, bytes 4 to 7 minimums 0 to 3, in their low six bits. Bytes 8 to 11
+/// hold the low four bits of scales 4 to 7 and, in their high halves, of minimums 4 to 7; the upper two bits of these
+/// are on top of the first eight bytes.
+#[inline(always)]
+pub(super) fn scales_and_minimums<L: Lanes>(l: L, head: &[u8; 16]) -> ([f32; 8], [f32; 8]) {
+    const SIX: u32 = 0x3f3f_3f3f;
+    const LOW: u32 = 0x0f0f_0f0f;
+    const UPPER: u32 = 0x3030_3030;
+    let [a, b, c] = [word_at(head, 4), word_at(head, 8), word_at(head, 12)];
+    let words = [a & SIX, c & LOW | a >> 2 & UPPER, b & SIX, c >> 4 & LOW | b >> 2 & UPPER];
+    let small = l.widen_u8(&sixteen_bytes(words));
+    let scales = times(l, small, half_at(l, head, 0));
+    let minimums = times(l, small, half_at(l, head, 2));
+    (scales.as_chunks::<8>().0[0], minimums.as_chunks::<8>().0[1])
+}
+
+/// Little-endian words as bytes.
+#[inline(always)]
+pub(super) fn sixteen_bytes(words: [u32; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (word, out) in words.iter().zip(bytes.as_chunks_mut::<4>().0) {
+        *out = word.to_le_bytes();
+    }
+    bytes
+}
