@@ -110,7 +110,11 @@ fn formats_and_families() {
     assert_eq!(lines[4], "q8_0          8.5000     32     34  reads and writes");
     assert!(lines.contains(&"f8_e4m3       8.0000      1      1  reads"));
     let rows = json(&tersor(&["formats", "--json"]).exits(0));
-    assert_eq!(rows["formats"].as_array().unwrap().len(), lines.len() - 1);
+    let end = lines.iter().position(|l| l.is_empty()).unwrap();
+    assert_eq!(rows["formats"].as_array().unwrap().len(), end - 1);
+    assert_eq!(lines[end + 1], "type       also  general.file_type  base");
+    assert!(lines.contains(&"q4_k_m     q4_k                 15  q4_k"), "{formats}");
+    assert_eq!(rows["file_types"].as_array().unwrap().len(), lines.len() - end - 2);
     let families = tersor(&["archs"]).exits(0).out;
     assert!(families.starts_with("llama    LlamaForCausalLM, MistralForCausalLM\n"), "{families}");
     assert_eq!(json(&tersor(&["archs", "--json"]))["architectures"][0]["gguf"], "llama");
@@ -140,6 +144,10 @@ fn spellings_of_other_tools_get_a_hint() {
         (&["quantize", &model, "Q4_0"], "hint: a type is given as `--type q4_0`"),
         (&["quantize", &model, "out.gguf"], "hint: an output is given as `-o out.gguf`"),
         (&["quantize", &model, "--type", "q9_9"], "unknown file type `q9_9`; known are f32, f16, bf16, q8_0"),
+        (&["quantize", &model, "--type", "IQ2_M"], "file type `IQ2_M` is not yet supported, nearest: q2_k"),
+        (&["quantize", &model, "--rule", "x=iq3_s"], "format `iq3_s` is not yet supported, nearest: q3_k"),
+        (&["quantize", &model, "--fallback", "q1_0"], "format `q1_0` is not yet supported, nearest: tq1_0"),
+        (&["quantize", &model, "Q4_K"], "hint: a type is given as `--type q4_k`"),
         (&["quantize", &model, "--rule", "x=q9"], "unknown format `q9`; known are f32"),
         (&["quantize", &model, "--rule", "x"], "no `=`; write PATTERN=FORMAT"),
         (&["quantize", &model, "--split-max-size", "big"], "write a number of bytes, or one with K, M or G"),
