@@ -73,7 +73,6 @@ pub static MIX: &[Mix] = &[
     row(OUTPUT, &["mxfp4_moe", "mxfp4", "nvfp4", "q8_0"], &[], "q8_0"),
     row(OUTPUT, ALL, &[Family("falcon")], "q8_0"),
     row(OUTPUT, ALL, &[Undivided], "q8_0"),
-    row(OUTPUT, &["q4_0", "q4_1", "q5_0", "q5_1"], &[], "q8_0"),
     row(OUTPUT, ALL, &[], "q6_k"),
     // Latent projections of bailingmoe3 are stacked too.
     row(FFN, &["mxfp4_moe"], &[Stacked], "mxfp4"),

@@ -49,6 +49,10 @@ fn sizes_are_those_that_llama_quantize_states() {
         ("q5_k_m", 5.33),
         ("q6_k", 6.14),
         ("q8_0", 7.96),
+        ("q4_0", 4.34),
+        ("q4_1", 4.78),
+        ("q5_0", 5.21),
+        ("q5_1", 5.65),
     ] {
         let bytes: u64 = choices(&LLAMA_3_8B, &recipe(file_type)).iter().map(|c| c.bytes).sum();
         let file = bytes as f64 / f64::from(1 << 30) + 0.007;
@@ -97,6 +101,8 @@ fn exceptions_of_llama_3_8b() {
             ],
         ),
         ("q3_k_s", &[(Output, "q6_k", 1)]),
+        ("q4_0", &[(Output, "q6_k", 1)]),
+        ("q5_1", &[(Output, "q6_k", 1)]),
         ("q2_k", &[(AttnV, "q4_k", 32), (AttnOutput, "q3_k", 32), (FfnDown, "q3_k", 32), (Output, "q6_k", 1)]),
         ("tq1_0", &[(TokenEmbedding, "q4_k", 1), (Output, "q6_k", 1)]),
         ("tq2_0", &[(TokenEmbedding, "q4_k", 1), (Output, "q6_k", 1)]),
