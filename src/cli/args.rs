@@ -65,7 +65,7 @@ pub(super) struct QuantizeArgs {
 }
 
 /// The type when none is given.
-pub(super) const DEFAULT_TYPE: &str = "q8_0";
+pub(super) const DEFAULT_TYPE: &str = "q4_k_m";
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
