@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::models::bpe::BPE;
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
 use super::rebuilt::Rebuilt;
+use super::reference::Bpe;
 use crate::gguf::Metadata;
 use crate::{Error, Result};
 
@@ -20,7 +20,7 @@ pub struct Encoder<'m> {
 
 enum Kind<'m> {
     Rebuilt(Box<Rebuilt<'m>>),
-    Bpe(Box<WithModel<BPE>>),
+    Bpe(Box<WithModel<Bpe>>),
     Other(Box<tokenizers::Tokenizer>),
 }
 
@@ -53,7 +53,7 @@ pub fn reference(dir: &Path) -> Result<Option<Encoder<'static>>> {
     let Some(text) = super::json::read_text(&path)? else { return Ok(None) };
     let problem = |error: tokenizers::Error| Error::Tokenizer { path: path.clone(), problem: error.to_string() };
     // Cutting and filling up to a length are no part of what is compared.
-    let kind = match text.parse::<WithModel<BPE>>() {
+    let kind = match serde_json::from_str::<WithModel<Bpe>>(&text) {
         Ok(mut tokenizer) => {
             tokenizer.with_truncation(None).map_err(problem)?.with_padding(None);
             Kind::Bpe(Box::new(tokenizer))

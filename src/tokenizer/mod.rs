@@ -16,6 +16,7 @@ mod pre_table;
 mod probes;
 mod protobuf;
 mod rebuilt;
+mod reference;
 mod special;
 mod spm;
 mod spm_json;

@@ -4,6 +4,7 @@ mod bpe;
 mod encode;
 mod fixtures;
 mod pre;
+mod reference;
 mod spm;
 
 use std::path::Path;
