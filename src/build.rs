@@ -51,7 +51,7 @@ pub struct Build {
     /// Bytes free where the output goes.
     pub free_disk: u64,
     options: Options,
-    reference: Mutex<Option<JoinHandle<Result<Option<Encoder>>>>>,
+    reference: Mutex<Option<JoinHandle<Result<Option<Encoder<'static>>>>>>,
 }
 
 /// What a build did.
@@ -180,7 +180,11 @@ impl Build {
 
 /// Start to read tokenizer.json for the check after writing, beside everything that comes before it; `None` when there
 /// will be no such check.
-fn load_reference(source: &Source, recipe: &Recipe, options: &Options) -> Option<JoinHandle<Result<Option<Encoder>>>> {
+fn load_reference(
+    source: &Source,
+    recipe: &Recipe,
+    options: &Options,
+) -> Option<JoinHandle<Result<Option<Encoder<'static>>>>> {
     let Origin::HuggingFace { folder, .. } = &source.origin else { return None };
     if options.no_verify || recipe.container != Container::Gguf {
         return None;

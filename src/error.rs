@@ -346,8 +346,7 @@ impl Error {
 
     /// The operating system's refusal to `action` the file at `path`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-        let path = path.to_owned();
-        move |source| Error::Io { action, path, source }
+        move |source| Error::Io { action, path: path.to_owned(), source }
     }
 
     /// A file that does not follow its format.

@@ -82,7 +82,7 @@ fn swap(gguf: &mut Gguf, a: &str, b: &str) {
 }
 
 fn edit_strings(gguf: &mut Gguf, key: &str, edit: impl FnOnce(&mut Vec<String>)) {
-    let mut strings = gguf.metadata.strings(key).unwrap().to_vec();
+    let mut strings: Vec<String> = gguf.metadata.strings(key).unwrap().iter().map(str::to_owned).collect();
     edit(&mut strings);
     gguf.metadata.set(key, strings);
 }

@@ -76,7 +76,7 @@ fn candle(value: &Value) -> String {
         Value::F64(v) => format!("{:?}", CandleValue::F64(v)),
         Value::Bool(v) => format!("{:?}", CandleValue::Bool(v)),
         Value::String(v) => format!("{:?}", CandleValue::String(v)),
-        Value::Array(Array::String(v)) => array(v.into_iter().map(CandleValue::String).collect()),
+        Value::Array(Array::String(v)) => array(v.iter().map(|s| CandleValue::String(s.to_owned())).collect()),
         Value::Array(Array::I32(v)) => array(v.into_iter().map(CandleValue::I32).collect()),
         Value::Array(Array::F32(v)) => array(v.into_iter().map(CandleValue::F32).collect()),
         other => panic!("the fixtures have no {other}"),

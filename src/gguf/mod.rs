@@ -4,10 +4,12 @@
 //! to the alignment, and the tensors' data, each padded to the alignment.
 
 mod read;
+mod strings;
 mod value;
 mod write;
 
 pub use read::{Entry, Header, read_header};
+pub use strings::Strings;
 pub use value::{Array, Value, ValueType};
 pub use write::{TensorEntry, encode_header, value_offset};
 
@@ -101,7 +103,7 @@ impl Metadata {
     }
 
     /// The strings of the array `key`.
-    pub fn strings(&self, key: &str) -> Option<&[String]> {
+    pub fn strings(&self, key: &str) -> Option<&Strings> {
         match self.get(key)? {
             Value::Array(Array::String(v)) => Some(v),
             _ => None,

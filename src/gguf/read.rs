@@ -1,9 +1,10 @@
 //! Reading a header, trusting nothing: every count is held against the bytes that are left.
 
 use super::value::{Array, Value, ValueType};
-use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_NAME, Metadata, align_up};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_NAME, Metadata, Strings, align_up};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
+use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use tersor_kernels::Format;
@@ -129,9 +130,13 @@ impl<R: Read> Reader<'_, BufReader<R>> {
     }
 
     /// `count` things of at least `size` bytes each fit into what is left.
-    fn bound(&self, what: &str, count: u64, size: u64) -> Result<()> {
+    fn bound(&self, what: impl fmt::Display, count: u64, size: u64) -> Result<()> {
         if count > self.left() / size {
-            return Err(self.wrong(what, count.to_string(), format!("at most {} in this file", self.left() / size)));
+            return Err(self.wrong(
+                &what.to_string(),
+                count.to_string(),
+                format!("at most {} in this file", self.left() / size),
+            ));
         }
         Ok(())
     }
@@ -168,12 +173,17 @@ impl<R: Read> Reader<'_, BufReader<R>> {
     }
 
     fn string(&mut self, what: &str) -> Result<String> {
+        self.text(what, &mut Vec::new()).map(str::to_owned)
+    }
+
+    /// Read a string into `buffer`.
+    fn text<'b>(&mut self, what: &str, buffer: &'b mut Vec<u8>) -> Result<&'b str> {
         let length = self.u64(what)?;
-        self.bound(&format!("length of {what}"), length, 1)?;
+        self.bound(format_args!("length of {what}"), length, 1)?;
         self.limit(what, length, MAX_STRING)?;
-        let mut buffer = vec![0; length as usize];
-        self.exact(what, &mut buffer)?;
-        String::from_utf8(buffer).map_err(|_| self.wrong(what, "bytes that are not UTF-8", "text"))
+        buffer.resize(length as usize, 0);
+        self.exact(what, buffer)?;
+        std::str::from_utf8(buffer).map_err(|_| self.wrong(what, "bytes that are not UTF-8", "text"))
     }
 
     fn metadata(&mut self, count: u64) -> Result<Metadata> {
@@ -245,9 +255,10 @@ impl<R: Read> Reader<'_, BufReader<R>> {
             ValueType::F64 => numbers!(F64, 8, |b| f64::from_le_bytes(*b)),
             ValueType::String => {
                 self.bound(&what, count, 8)?;
-                let mut strings = Vec::new();
+                let mut strings = Strings::default();
+                let mut buffer = Vec::new();
                 for _ in 0..count {
-                    strings.push(self.string(&what)?);
+                    strings.push(&[self.text(&what, &mut buffer)?]);
                 }
                 Array::String(strings)
             }

@@ -1,9 +1,10 @@
 //! Values of metadata keys.
 
+use super::Strings;
 use std::fmt;
 
 macro_rules! values {
-    ($($variant:ident $rust:ty = $id:literal $name:literal),* $(,)?) => {
+    ($($variant:ident $rust:ty, $array:ty = $id:literal $name:literal;)*) => {
         /// The type number of a value, as stored.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
@@ -15,7 +16,7 @@ macro_rules! values {
 
         /// An array of values of one type. GGUF has no arrays of arrays here: llama.cpp refuses them.
         #[derive(Clone, Debug, PartialEq)]
-        pub enum Array { $(#[doc = $name] $variant(Vec<$rust>),)* }
+        pub enum Array { $(#[doc = $name] $variant($array),)* }
 
         impl ValueType {
             /// The type with this number.
@@ -75,14 +76,29 @@ macro_rules! values {
         }
 
         $(impl From<$rust> for Value { fn from(v: $rust) -> Value { Value::$variant(v) } })*
-        $(impl From<Vec<$rust>> for Value { fn from(v: Vec<$rust>) -> Value { Value::Array(Array::$variant(v)) } })*
+        $(impl From<Vec<$rust>> for Value { fn from(v: Vec<$rust>) -> Value { Value::Array(Array::$variant(v.into())) } })*
     };
 }
 
 values! {
-    U8 u8 = 0 "u8", I8 i8 = 1 "i8", U16 u16 = 2 "u16", I16 i16 = 3 "i16", U32 u32 = 4 "u32", I32 i32 = 5 "i32",
-    F32 f32 = 6 "f32", Bool bool = 7 "bool", String String = 8 "str", U64 u64 = 10 "u64", I64 i64 = 11 "i64",
-    F64 f64 = 12 "f64",
+    U8 u8, Vec<u8> = 0 "u8";
+    I8 i8, Vec<i8> = 1 "i8";
+    U16 u16, Vec<u16> = 2 "u16";
+    I16 i16, Vec<i16> = 3 "i16";
+    U32 u32, Vec<u32> = 4 "u32";
+    I32 i32, Vec<i32> = 5 "i32";
+    F32 f32, Vec<f32> = 6 "f32";
+    Bool bool, Vec<bool> = 7 "bool";
+    String String, Strings = 8 "str";
+    U64 u64, Vec<u64> = 10 "u64";
+    I64 i64, Vec<i64> = 11 "i64";
+    F64 f64, Vec<f64> = 12 "f64";
+}
+
+impl From<Strings> for Value {
+    fn from(v: Strings) -> Value {
+        Value::Array(Array::String(v))
+    }
 }
 
 impl From<&str> for Value {

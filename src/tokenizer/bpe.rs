@@ -8,6 +8,7 @@ use super::json::{File, Merge};
 use super::special::{Configs, Specials};
 use super::vocabulary::Vocabulary;
 use super::{Model, Tokenizer, pre};
+use crate::gguf::Strings;
 use crate::{Error, Result};
 
 /// Normalizers that change nothing in text that is composed already. llama.cpp applies none.
@@ -79,24 +80,32 @@ fn check_normalizer(path: &Path, normalizer: &Value) -> Result<()> {
 }
 
 /// `left right` by rank. GGUF separates the two with a space, so that a space inside a part becomes `Ġ`.
-fn merges(path: &Path, merges: &[Merge<'_>], vocabulary: &Vocabulary<'_>) -> Result<Vec<String>> {
+fn merges(path: &Path, merges: &[Merge<'_>], vocabulary: &Vocabulary<'_>) -> Result<Strings> {
     let problem = |problem: String| Error::Tokenizer { path: path.to_owned(), problem };
     let mut whole = String::new();
-    let mut lines = Vec::with_capacity(merges.len());
+    let mut next = 0;
+    let mut lines = Strings::default();
     for (rank, merge) in merges.iter().enumerate() {
         let (left, right) = merge.parts().ok_or_else(|| problem(format!("merge {rank} is not two tokens")))?;
-        whole.clear();
-        whole.push_str(left);
-        whole.push_str(right);
-        if let Some(missing) = [left, right, &whole].into_iter().find(|text| vocabulary.id(text).is_none()) {
+        // Ids of results mostly have the order of the ranks, which saves a search in a large table.
+        let id = if vocabulary.is_joined(next, left, right) {
+            Some(next)
+        } else {
+            whole.clear();
+            whole.extend([left, right]);
+            vocabulary.id(&whole)
+        };
+        let parts = [left, right].into_iter().find(|text| vocabulary.id(text).is_none());
+        if let Some(missing) = parts.or(id.is_none().then_some(&whole)) {
             let what = format!("merge {rank}, `{left}` + `{right}`, names `{missing}`, which is no token");
             return Err(problem(what));
         }
-        lines.push(if whole.contains(' ') {
-            format!("{} {}", left.replace(' ', "Ġ"), right.replace(' ', "Ġ"))
+        next = id.unwrap_or_default().wrapping_add(1);
+        if left.contains(' ') || right.contains(' ') {
+            lines.push(&[&left.replace(' ', "Ġ"), " ", &right.replace(' ', "Ġ")]);
         } else {
-            [left, " ", right].concat()
-        });
+            lines.push(&[left, " ", right]);
+        }
     }
     Ok(lines)
 }

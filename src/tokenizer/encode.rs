@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::models::bpe::BPE;
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
 use super::rebuilt::Rebuilt;
+use super::reference::Bpe;
 use crate::gguf::Metadata;
 use crate::{Error, Result};
 
 /// A tokenizer of the crate with a model that is known: a file is read in a third less time than when any may come.
 type WithModel<M> = TokenizerImpl<M, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
-/// Text to ids.
-pub struct Encoder {
+/// Text to ids; borrows the vocabulary of a GGUF.
+pub struct Encoder<'m> {
     path: PathBuf,
-    kind: Kind,
+    kind: Kind<'m>,
 }
 
-enum Kind {
-    Rebuilt(Box<Rebuilt>),
-    Bpe(Box<WithModel<BPE>>),
+enum Kind<'m> {
+    Rebuilt(Box<Rebuilt<'m>>),
+    Bpe(Box<WithModel<Bpe>>),
     Other(Box<tokenizers::Tokenizer>),
 }
 
@@ -30,7 +30,7 @@ enum Kind {
 ///
 /// # Errors
 /// Keys that do not fit together, or a pre-tokenizer whose structure is not known here.
-pub fn rebuild(path: &Path, metadata: &Metadata) -> Result<Encoder> {
+pub fn rebuild<'m>(path: &Path, metadata: &'m Metadata) -> Result<Encoder<'m>> {
     Ok(Encoder { path: path.to_owned(), kind: Kind::Rebuilt(Box::new(Rebuilt::new(path, metadata)?)) })
 }
 
@@ -48,12 +48,12 @@ pub fn can_rebuild(metadata: &Metadata) -> bool {
 ///
 /// # Errors
 /// A file that the crate does not read.
-pub fn reference(dir: &Path) -> Result<Option<Encoder>> {
+pub fn reference(dir: &Path) -> Result<Option<Encoder<'static>>> {
     let path = dir.join("tokenizer.json");
     let Some(text) = super::json::read_text(&path)? else { return Ok(None) };
     let problem = |error: tokenizers::Error| Error::Tokenizer { path: path.clone(), problem: error.to_string() };
     // Cutting and filling up to a length are no part of what is compared.
-    let kind = match text.parse::<WithModel<BPE>>() {
+    let kind = match serde_json::from_str::<WithModel<Bpe>>(&text) {
         Ok(mut tokenizer) => {
             tokenizer.with_truncation(None).map_err(problem)?.with_padding(None);
             Kind::Bpe(Box::new(tokenizer))
@@ -67,7 +67,7 @@ pub fn reference(dir: &Path) -> Result<Option<Encoder>> {
     Ok(Some(Encoder { path, kind }))
 }
 
-impl Encoder {
+impl Encoder<'_> {
     /// The ids of `text`. Special tokens in it are parsed; neither bos nor eos is added.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::template::DEFAULT;
 use super::{Model, TokenType, Tokenizer, pad_text, pre, spm};
+use crate::gguf::Strings;
 use crate::{Error, Result};
 
 #[derive(Serialize)]
@@ -50,7 +51,7 @@ struct Bpe<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Merges<'a> {
-    Lines(&'a [String]),
+    Lines(&'a Strings),
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
@@ -87,7 +88,7 @@ impl Tokenizer {
 
     fn vocab(&self) -> Vec<(&str, u32)> {
         let kept = (0..self.tokens.len()).filter(|id| !self.is_padding(*id));
-        kept.map(|id| (self.tokens[id].as_str(), id as u32)).collect()
+        kept.map(|id| (&self.tokens[id], id as u32)).collect()
     }
 
     fn added(&self) -> Vec<Added<'_>> {
@@ -159,7 +160,7 @@ impl Tokenizer {
             model: Bpe {
                 r#type: "BPE",
                 dropout: (),
-                unk_token: self.special.get("unk").map(|id| self.tokens[id as usize].as_str()),
+                unk_token: self.special.get("unk").map(|id| &self.tokens[id as usize]),
                 continuing_subword_prefix: (),
                 end_of_word_suffix: (),
                 fuse_unk: true,
@@ -178,7 +179,7 @@ impl Tokenizer {
         pieces.sort_by(|a, b| self.scores[*b].total_cmp(&self.scores[*a]));
         let mut merges = Vec::new();
         for id in pieces {
-            let text = self.tokens[id].as_str();
+            let text = &self.tokens[id];
             let splits = text.char_indices().skip(1).map(|(at, _)| text.split_at(at));
             let mut ways: Vec<(u32, u32, (&str, &str))> =
                 splits.filter_map(|pair| Some((*ids.get(pair.0)?, *ids.get(pair.1)?, pair))).collect();
@@ -192,7 +193,7 @@ impl Tokenizer {
     fn post_processor(&self) -> Value {
         let token = |flag: Option<bool>, role: &str| {
             let id = self.special.get(role).filter(|_| flag == Some(true))?;
-            Some((id, self.tokens[id as usize].as_str()))
+            Some((id, &self.tokens[id as usize]))
         };
         let (bos, eos) = (token(self.add_bos, "bos"), token(self.add_eos, "eos"));
         if bos.is_none() && eos.is_none() {
@@ -220,7 +221,7 @@ impl Tokenizer {
         config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
         config.insert("clean_up_tokenization_spaces".into(), false.into());
         for (role, id) in self.special.iter() {
-            config.insert(format!("{}_token", role.name), self.tokens[id as usize].as_str().into());
+            config.insert(format!("{}_token", role.name), self.tokens[id as usize].into());
         }
         for (key, flag) in [("add_bos_token", self.add_bos), ("add_eos_token", self.add_eos)] {
             config.extend(flag.map(|flag| (key.to_owned(), flag.into())));

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::special::{ROLES, Specials};
 use super::template::{DEFAULT, Template};
 use super::{Model, TokenType, Tokenizer, pre};
-use crate::gguf::{Array, Metadata, Value};
+use crate::gguf::{Array, Metadata, Strings, Value};
 use crate::{Error, Result};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -73,10 +73,11 @@ impl Tokenizer {
 pub(super) struct Fields<'m> {
     pub(super) model: Model,
     pub(super) pre: &'m str,
-    pub(super) tokens: &'m [String],
+    pub(super) tokens: &'m Strings,
     pub(super) types: Vec<TokenType>,
     pub(super) scores: &'m [f32],
-    pub(super) merges: &'m [String],
+    /// `None` for [`Model::Llama`].
+    pub(super) merges: Option<&'m Strings>,
     pub(super) special: Specials,
     pub(super) add_space_prefix: Option<bool>,
 }
@@ -101,9 +102,9 @@ impl<'m> Fields<'m> {
             Some(Value::Array(Array::I32(numbers))) => numbers.iter().map(|n| TokenType::from_number(*n)).collect(),
             Some(_) => return Err(wrong(TYPES, "an array of i32")),
         };
-        let (scores, merges): (&[f32], &[String]) = match (model, metadata.get(SCORES)) {
-            (Model::Gpt2, _) => (&[], strings(MERGES)?),
-            (Model::Llama, Some(Value::Array(Array::F32(scores)))) => (scores, &[]),
+        let (scores, merges): (&[f32], _) = match (model, metadata.get(SCORES)) {
+            (Model::Gpt2, _) => (&[], Some(strings(MERGES)?)),
+            (Model::Llama, Some(Value::Array(Array::F32(scores)))) => (scores, None),
             (Model::Llama, _) => return Err(wrong(SCORES, "an array of f32")),
         };
         let scored = if model == Model::Llama { scores.len() } else { tokens.len() };
@@ -137,10 +138,10 @@ pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
     Ok(Tokenizer {
         model: fields.model,
         pre: fields.pre.to_owned(),
-        tokens: fields.tokens.to_vec(),
+        tokens: fields.tokens.clone(),
         types: fields.types,
         scores: fields.scores.to_vec(),
-        merges: fields.merges.to_vec(),
+        merges: fields.merges.cloned().unwrap_or_default(),
         special: fields.special,
         add_bos: metadata.flag(ADD_BOS).or(unsaid),
         add_eos: metadata.flag(ADD_EOS),
@@ -163,10 +164,10 @@ fn specials(metadata: &Metadata, tokens: usize) -> Specials {
 /// The default template first, then the named ones.
 fn templates(metadata: &Metadata) -> Vec<Template> {
     let default = metadata.text(TEMPLATE).map(|text| Template { name: DEFAULT.into(), text: text.into() });
-    let names = metadata.strings(TEMPLATE_NAMES).unwrap_or_default();
-    let named = names.iter().filter_map(|name| {
+    let names = metadata.strings(TEMPLATE_NAMES).into_iter().flat_map(Strings::iter);
+    let named = names.filter_map(|name| {
         let text = metadata.text(&format!("{TEMPLATE}.{name}"))?;
-        Some(Template { name: name.clone(), text: text.into() })
+        Some(Template { name: name.into(), text: text.into() })
     });
     default.into_iter().chain(named).collect()
 }

@@ -16,6 +16,7 @@ mod pre_table;
 mod probes;
 mod protobuf;
 mod rebuilt;
+mod reference;
 mod special;
 mod spm;
 mod spm_json;
@@ -32,6 +33,7 @@ pub use probes::{Difference, PROBES, first_difference};
 pub use special::Specials;
 pub use template::Template;
 
+use crate::gguf::Strings;
 use std::path::PathBuf;
 
 /// The algorithm, `tokenizer.ggml.model`.
@@ -101,13 +103,13 @@ pub struct Tokenizer {
     /// `tokenizer.ggml.pre`: how text is split before merging.
     pub pre: String,
     /// Text per id. Byte-level tokens are spelled in GPT-2's characters, SentencePiece's with `▁` for a space.
-    pub tokens: Vec<String>,
+    pub tokens: Strings,
     /// Purpose per id.
     pub types: Vec<TokenType>,
     /// Score per id, for [`Model::Llama`]; otherwise empty.
     pub scores: Vec<f32>,
     /// `left right` by rank, for [`Model::Gpt2`]; otherwise empty.
-    pub merges: Vec<String>,
+    pub merges: Strings,
     /// Ids with a purpose.
     pub special: Specials,
     /// Begin every text with the bos token.

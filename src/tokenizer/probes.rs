@@ -74,8 +74,8 @@ pub struct Difference {
 /// # Errors
 /// Those of [`Encoder::encode`].
 pub fn first_difference<'a>(
-    left: &Encoder,
-    right: &Encoder,
+    left: &Encoder<'_>,
+    right: &Encoder<'_>,
     texts: impl Iterator<Item = &'a str>,
 ) -> Result<Option<Difference>> {
     for text in texts {

@@ -10,25 +10,26 @@ use super::merge::{self, NONE};
 use super::metadata::Fields;
 use super::pre_table::Step;
 use super::{Model, TokenType, pre, spm_json};
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, Strings};
 use crate::{Error, Result};
 
 /// What the keys say, indexed.
-pub(super) struct Rebuilt {
-    ids: AHashMap<String, u32>,
-    first: First,
-    model: Rules,
+pub(super) struct Rebuilt<'m> {
+    ids: AHashMap<&'m str, u32>,
+    first: First<'m>,
+    model: Rules<'m>,
 }
 
-enum Rules {
+enum Rules<'m> {
     Gpt2 {
         steps: Vec<Prepared>,
         ignore_merges: bool,
-        merges: AHashMap<(u32, u32), (u32, u32)>,
+        /// The rank of `left right`. Most merges are never needed, so what they name is looked up when they are.
+        ranks: AHashMap<&'m str, u32>,
         bytes: Box<[char; 256]>,
     },
     Llama {
-        scores: Vec<f32>,
+        scores: &'m [f32],
         space_prefix: bool,
         bytes: Vec<Option<u32>>,
         unknown: Option<u32>,
@@ -40,20 +41,20 @@ enum Prepared {
     Bytes,
 }
 
-impl Rebuilt {
-    pub(super) fn new(path: &Path, metadata: &Metadata) -> Result<Rebuilt> {
+impl<'m> Rebuilt<'m> {
+    pub(super) fn new(path: &Path, metadata: &'m Metadata) -> Result<Rebuilt<'m>> {
         let fields = Fields::new(path, metadata)?;
-        let ids: AHashMap<String, u32> = fields.tokens.iter().cloned().zip(0..).collect();
+        let ids = fields.tokens.iter().zip(0..).collect();
         let model = match fields.model {
-            Model::Gpt2 => gpt2(path, fields.pre, fields.merges, &ids)?,
+            Model::Gpt2 => gpt2(path, fields.pre, fields.merges)?,
             Model::Llama => Rules::Llama {
-                scores: fields.scores.to_vec(),
+                scores: fields.scores,
                 space_prefix: fields.add_space_prefix.unwrap_or(true),
                 bytes: byte_ids(fields.tokens, &fields.types),
                 unknown: fields.special.get("unk"),
             },
         };
-        Ok(Rebuilt { first: First::new(fields.tokens.iter().zip(&fields.types)), ids, model })
+        Ok(Rebuilt { first: First::new(fields.tokens, &fields.types), ids, model })
     }
 
     fn id(&self, text: &str) -> u32 {
@@ -61,8 +62,8 @@ impl Rebuilt {
     }
 
     /// Tokens that are matched before anything else, by id.
-    pub(super) fn special_tokens(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.first.ids.iter().map(|(text, id)| (*id, text.as_str()))
+    pub(super) fn special_tokens(&self) -> impl Iterator<Item = (u32, &'m str)> {
+        self.first.ids.iter().map(|(text, id)| (*id, *text))
     }
 
     /// The ids of `text`.
@@ -84,10 +85,10 @@ impl Rebuilt {
             return;
         }
         match &self.model {
-            Rules::Gpt2 { steps, ignore_merges, merges, bytes } => {
+            Rules::Gpt2 { steps, ignore_merges, ranks, bytes } => {
                 let (spelled, pieces) = split(steps, text, bytes);
                 for piece in pieces {
-                    self.encode_piece(&spelled[piece], *ignore_merges, merges, out);
+                    self.encode_piece(&spelled[piece], *ignore_merges, ranks, out);
                 }
             }
             Rules::Llama { scores, space_prefix, bytes, unknown } => {
@@ -113,13 +114,7 @@ impl Rebuilt {
         }
     }
 
-    fn encode_piece(
-        &self,
-        piece: &str,
-        ignore_merges: bool,
-        merges: &AHashMap<(u32, u32), (u32, u32)>,
-        out: &mut Vec<u32>,
-    ) {
+    fn encode_piece(&self, piece: &str, ignore_merges: bool, ranks: &AHashMap<&str, u32>, out: &mut Vec<u32>) {
         if let (true, Some(id)) = (ignore_merges, self.ids.get(piece)) {
             out.push(*id);
             return;
@@ -129,8 +124,12 @@ impl Rebuilt {
             (end as u32, self.id(&piece[at..end]))
         }));
         merge::merge(&mut symbols, |left, right| {
-            let (rank, id) = *merges.get(&(left.id, right.id))?;
-            Some((rank.into(), id))
+            if left.id == NONE || right.id == NONE {
+                return None;
+            }
+            let (start, middle, end) = (left.start as usize, left.end as usize, right.end as usize);
+            let rank = *ranks.get([&piece[start..middle], " ", &piece[middle..end]].concat().as_str())?;
+            Some((rank.into(), *self.ids.get(&piece[start..end])?))
         });
         // A character without a token is dropped: with all 256 bytes in the vocabulary there is none.
         out.extend(symbols.iter().filter(|s| s.start < s.end && s.id != NONE).map(|s| s.id));
@@ -144,7 +143,7 @@ fn descending(score: f32) -> u64 {
     u64::from(!ascending)
 }
 
-fn gpt2(path: &Path, name: &str, lines: &[String], ids: &AHashMap<String, u32>) -> Result<Rules> {
+fn gpt2<'m>(path: &Path, name: &str, merges: Option<&'m Strings>) -> Result<Rules<'m>> {
     let problem = |problem: String| Error::Tokenizer { path: path.to_owned(), problem };
     let row =
         pre::find(name).ok_or_else(|| problem(format!("the structure of the pre-tokenizer `{name}` is not known")))?;
@@ -155,21 +154,10 @@ fn gpt2(path: &Path, name: &str, lines: &[String], ids: &AHashMap<String, u32>) 
             Step::Split(pattern) => Prepared::Split(SysRegex::new(pattern).map_err(|e| problem(e.to_string()))?),
         });
     }
-    let mut merges = AHashMap::with_capacity(lines.len());
-    let mut whole = String::new();
-    for (line, rank) in lines.iter().zip(0u32..) {
-        // The first part has at least one character, which may be a space itself.
-        let second = line.char_indices().nth(1).map_or(line.len(), |(at, _)| at);
-        let Some(space) = line[second..].find(' ').map(|at| at + second) else { continue };
-        let (left, right) = (&line[..space], &line[space + 1..]);
-        whole.clear();
-        whole.push_str(left);
-        whole.push_str(right);
-        if let (Some(left), Some(right), Some(both)) = (ids.get(left), ids.get(right), ids.get(whole.as_str())) {
-            merges.entry((*left, *right)).or_insert((rank, *both));
-        }
-    }
-    Ok(Rules::Gpt2 { steps, ignore_merges: row.ignore_merges, merges, bytes: Box::new(byte_characters()) })
+    // Of two merges that are the same the first one counts, so it is the last to be put in.
+    let lines = merges.into_iter().flat_map(|merges| merges.iter().enumerate().rev());
+    let ranks = lines.map(|(rank, line)| (line, rank as u32)).collect();
+    Ok(Rules::Gpt2 { steps, ignore_merges: row.ignore_merges, ranks, bytes: Box::new(byte_characters()) })
 }
 
 /// GPT-2's character for every byte: itself where it is printable Latin-1, otherwise the next one from U+0100 on.
@@ -181,7 +169,7 @@ fn byte_characters() -> [char; 256] {
     })
 }
 
-fn byte_ids(tokens: &[String], types: &[TokenType]) -> Vec<Option<u32>> {
+fn byte_ids(tokens: &Strings, types: &[TokenType]) -> Vec<Option<u32>> {
     let mut ids = vec![None; 256];
     for ((text, kind), id) in tokens.iter().zip(types).zip(0..) {
         if let (TokenType::Byte, Some(byte)) = (kind, spm_json::byte(text)) {
@@ -228,22 +216,20 @@ fn isolate(pattern: &SysRegex, text: &str, piece: Range<usize>) -> Vec<Range<usi
 }
 
 /// Tokens that are cut out before anything else.
-struct First {
-    ids: AHashMap<String, u32>,
+struct First<'m> {
+    ids: AHashMap<&'m str, u32>,
     /// The lengths that they have.
     lengths: Vec<usize>,
     /// The bytes that they begin with.
     starts: [bool; 256],
 }
 
-impl First {
-    fn new<'a>(tokens: impl Iterator<Item = (&'a String, &'a TokenType)>) -> First {
-        let ids: AHashMap<String, u32> = tokens
-            .zip(0..)
-            .filter(|((text, kind), _)| kind.is_matched_first() && !text.is_empty())
-            .map(|((text, _), id)| (text.clone(), id))
-            .collect();
-        let mut lengths: Vec<usize> = ids.keys().map(String::len).collect();
+impl<'m> First<'m> {
+    fn new(tokens: &'m Strings, types: &[TokenType]) -> First<'m> {
+        let all = tokens.iter().zip(types).zip(0..);
+        let matched = all.filter(|((text, kind), _)| kind.is_matched_first() && !text.is_empty());
+        let ids: AHashMap<&str, u32> = matched.map(|((text, _), id)| (text, id)).collect();
+        let mut lengths: Vec<usize> = ids.keys().map(|text| text.len()).collect();
         lengths.sort_unstable();
         lengths.dedup();
         let mut starts = [false; 256];

@@ -12,6 +12,7 @@ use super::protobuf::{Message, Wire, put_bytes, put_f32, put_varint};
 use super::special::{Configs, Specials};
 use super::vocabulary::{ADDED_SCORE, PAD_SCORE, looks_special};
 use super::{Model, TokenType, Tokenizer, pad_text};
+use crate::gguf::Strings;
 use crate::{Error, Result};
 
 /// `TrainerSpec.model_type`.
@@ -73,10 +74,10 @@ pub(super) fn from_model(
     Ok(Tokenizer {
         model: Model::Llama,
         pre: "default".into(),
-        tokens: spm.tokens,
+        tokens: spm.tokens.into(),
         types: spm.types,
         scores: spm.scores,
-        merges: Vec::new(),
+        merges: Strings::default(),
         special,
         add_bos,
         add_eos,
@@ -211,7 +212,7 @@ pub(super) fn to_model(tokenizer: &Tokenizer, len: usize) -> Vec<u8> {
     let mut piece = Vec::new();
     for ((text, score), kind) in tokenizer.tokens.iter().zip(&tokenizer.scores).zip(&tokenizer.types).take(len) {
         piece.clear();
-        let text = if *kind == TokenType::UserDefined { text.replace(' ', "▁") } else { text.clone() };
+        let text = if *kind == TokenType::UserDefined { text.replace(' ', "▁") } else { text.to_owned() };
         put_bytes(&mut piece, 1, text.as_bytes());
         put_f32(&mut piece, 2, *score);
         put_varint(&mut piece, 3, *kind as u64);

@@ -9,6 +9,7 @@ use super::json::File;
 use super::special::{Configs, Specials};
 use super::vocabulary::{ADDED_SCORE, PAD_SCORE, Vocabulary};
 use super::{Model, TokenType, Tokenizer, spm};
+use crate::gguf::Strings;
 use crate::{Error, Result};
 
 /// The tokenizer in `file`; templates and files are the caller's to add.
@@ -32,7 +33,7 @@ pub(super) fn from_json(path: &Path, file: &File<'_>, configs: &Configs<'_>, row
         tokens,
         types,
         scores,
-        merges: Vec::new(),
+        merges: Strings::default(),
         special,
         add_bos,
         add_eos,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::json::File;
 use super::{TokenType, pad_text};
+use crate::gguf::Strings;
 use crate::{Error, Result};
 
 /// The score of what fills the embedding's rows.
@@ -73,6 +74,12 @@ impl<'a> Vocabulary<'a> {
         self.ids.get(text).copied()
     }
 
+    /// True when the token `id` is `left` followed by `right`.
+    pub(super) fn is_joined(&self, id: u32, left: &str, right: &str) -> bool {
+        let slot = self.slots.get(id as usize).copied().flatten();
+        slot.is_some_and(|(text, _)| text.strip_prefix(left) == Some(right))
+    }
+
     /// Change the type of `id`, where it has a token.
     pub(super) fn set_type(&mut self, id: u32, kind: TokenType) {
         if let Some(Some((_, old))) = self.slots.get_mut(id as usize) {
@@ -90,11 +97,11 @@ impl<'a> Vocabulary<'a> {
         &self,
         rows: u64,
         respell: impl Fn(&'a str, TokenType) -> Cow<'a, str>,
-    ) -> (Vec<String>, Vec<TokenType>) {
+    ) -> (Strings, Vec<TokenType>) {
         (0..rows as usize)
             .map(|id| match self.slots.get(id) {
-                Some(Some((text, kind))) => (respell(text, *kind).into_owned(), *kind),
-                _ => (pad_text(id), TokenType::Unused),
+                Some(Some((text, kind))) => (respell(text, *kind), *kind),
+                _ => (pad_text(id).into(), TokenType::Unused),
             })
             .unzip()
     }

@@ -52,10 +52,10 @@ pub fn structure(written: &Path, name: &Path) -> Result<u64> {
 ///
 /// # Errors
 /// [`Error::Unverified`] under the name that the file will have.
-pub fn tokenizer(
-    metadata: &Metadata,
+pub fn tokenizer<'m>(
+    metadata: &'m Metadata,
     name: &Path,
-    reference: impl FnOnce() -> Result<Option<Encoder>>,
+    reference: impl FnOnce() -> Result<Option<Encoder<'m>>>,
 ) -> Result<usize> {
     let Some(sides) = tokens::Sides::new(name, metadata, reference)? else { return Ok(0) };
     match sides.first_difference(std::iter::empty())? {
@@ -123,11 +123,11 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
 }
 
 /// An output whose keys make no tokenizer is different; a base whose files make none is an error.
-fn readable(
-    sides: Result<Option<tokens::Sides>>,
+fn readable<'m>(
+    sides: Result<Option<tokens::Sides<'m>>>,
     output: &Path,
     differences: &mut Vec<String>,
-) -> Result<Option<tokens::Sides>> {
+) -> Result<Option<tokens::Sides<'m>>> {
     match sides {
         Err(ref e @ (Error::Malformed { ref path, .. } | Error::Tokenizer { ref path, .. })) if path == output => {
             differences.push(format!("tokenizer: {e}"));

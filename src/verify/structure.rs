@@ -144,11 +144,11 @@ impl<R: Read + Seek> Walk<BufReader<R>> {
 
     fn skip_value(&mut self, kind: u32) -> Result<(), String> {
         match kind {
-            STRING => self.string().map(|_| ()),
+            STRING => self.skip_string(),
             ARRAY => {
                 let (element, count) = (self.u32()?, self.u64()?);
                 if element == STRING {
-                    (0..count).try_for_each(|_| self.string().map(|_| ()))
+                    (0..count).try_for_each(|_| self.skip_string())
                 } else {
                     let bytes = value_bytes(element)?.checked_mul(count).ok_or("too long an array")?;
                     self.jump(self.at.checked_add(bytes).ok_or("too long an array")?)
@@ -173,11 +173,20 @@ impl<R: Read + Seek> Walk<BufReader<R>> {
         self.take().map(u64::from_le_bytes)
     }
 
-    fn string(&mut self) -> Result<Vec<u8>, String> {
-        let length = self.u64()?;
-        if length > self.len - self.at {
-            return Err(format!("a text of {length} bytes at byte {}", self.at));
+    fn string_length(&mut self) -> Result<u64, String> {
+        match self.u64()? {
+            length if length > self.len - self.at => Err(format!("a text of {length} bytes at byte {}", self.at)),
+            length => Ok(length),
         }
+    }
+
+    fn skip_string(&mut self) -> Result<(), String> {
+        let length = self.string_length()?;
+        self.jump(self.at + length)
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>, String> {
+        let length = self.string_length()?;
         let mut text = vec![0; length as usize];
         self.input.read_exact(&mut text).map_err(|e| e.to_string())?;
         self.at += length;

@@ -6,9 +6,9 @@ use crate::tokenizer::{self, Encoder, PROBES};
 use std::path::Path;
 
 /// Both tokenizers, ready to encode.
-pub(super) struct Sides {
-    output: Encoder,
-    base: Encoder,
+pub(super) struct Sides<'m> {
+    output: Encoder<'m>,
+    base: Encoder<'m>,
     /// Every special token, between words.
     special: Vec<String>,
 }
@@ -16,14 +16,14 @@ pub(super) struct Sides {
 /// Vocabularies may reserve thousands of them; the first ones are those in use.
 const MAX_SPECIAL: usize = 256;
 
-impl Sides {
+impl<'m> Sides<'m> {
     /// `None` when the source has no tokenizer.json, or the output names a pre-tokenizer (`--pre`) whose structure is
     /// not known here.
     pub(super) fn new(
         output: &Path,
-        metadata: &Metadata,
-        reference: impl FnOnce() -> Result<Option<Encoder>>,
-    ) -> Result<Option<Sides>> {
+        metadata: &'m Metadata,
+        reference: impl FnOnce() -> Result<Option<Encoder<'m>>>,
+    ) -> Result<Option<Sides<'m>>> {
         if !tokenizer::can_rebuild(metadata) {
             return Ok(None);
         }
@@ -34,7 +34,12 @@ impl Sides {
     }
 
     /// `None` when the base's tokenizer is none that can be rebuilt.
-    pub(super) fn from_gguf(output: &Path, found: &Metadata, base: &Path, wanted: &Metadata) -> Result<Option<Sides>> {
+    pub(super) fn from_gguf(
+        output: &Path,
+        found: &'m Metadata,
+        base: &Path,
+        wanted: &'m Metadata,
+    ) -> Result<Option<Sides<'m>>> {
         if !tokenizer::can_rebuild(wanted) || !tokenizer::can_rebuild(found) {
             return Ok(None);
         }
@@ -63,6 +68,6 @@ fn describe(d: tokenizer::Difference) -> String {
     format!("tokenizer: {text:?} becomes {left} at token {}, the base's makes {right} of it", d.at)
 }
 
-fn special_probes(base: &Encoder) -> Vec<String> {
+fn special_probes(base: &Encoder<'_>) -> Vec<String> {
     base.special_tokens().iter().take(MAX_SPECIAL).map(|token| format!("a{token}b {token} c")).collect()
 }

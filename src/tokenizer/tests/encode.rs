@@ -26,7 +26,7 @@ const MERGES: &[(&str, &str)] = &[
     ("Ġ", "1"),
 ];
 
-fn encoder(keys: &Metadata) -> Encoder {
+fn encoder(keys: &Metadata) -> Encoder<'_> {
     rebuild(Path::new("x.gguf"), keys).unwrap()
 }
 
@@ -55,8 +55,9 @@ fn rebuilt_agrees_with_the_reference_for_every_row() {
 
 #[test]
 fn a_difference_is_found() {
-    let one = encoder(&read(&byte_level(&[("a", "b")]), 258).unwrap().into_metadata());
-    let two = encoder(&read(&byte_level(&[("b", "a")]), 258).unwrap().into_metadata());
+    let one = read(&byte_level(&[("a", "b")]), 258).unwrap().into_metadata();
+    let two = read(&byte_level(&[("b", "a")]), 258).unwrap().into_metadata();
+    let (one, two) = (encoder(&one), encoder(&two));
     let found = first_difference(&one, &two, ["x", "aba"].into_iter()).unwrap().unwrap();
     assert_eq!((found.text.as_str(), found.at), ("aba", 0));
     assert_eq!((found.left, found.right), (vec![256, 97], vec![97, 256]));
@@ -91,7 +92,8 @@ fn keys_that_do_not_fit_are_errors() {
 /// Random bytes of text never make it panic, and every byte comes back.
 #[test]
 fn any_text_is_spelled_completely() {
-    let encoder = encoder(&read(&byte_level(&[("a", "b"), ("Ġ", "Ġ")]), 258).unwrap().into_metadata());
+    let keys = read(&byte_level(&[("a", "b"), ("Ġ", "Ġ")]), 258).unwrap().into_metadata();
+    let encoder = encoder(&keys);
     let mut state = 0x2545_f491_4f6c_dd1du64;
     for len in 0..200 {
         let text: String = (0..len)

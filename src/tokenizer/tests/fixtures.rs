@@ -40,7 +40,8 @@ fn texts(specials: &[String]) -> Vec<String> {
 }
 
 fn assert_rebuilt_agrees(dir: &Path, tokenizer: &Tokenizer) {
-    let left = rebuild(Path::new("x.gguf"), &tokenizer.metadata()).unwrap();
+    let keys = tokenizer.metadata();
+    let left = rebuild(Path::new("x.gguf"), &keys).unwrap();
     let right = reference(dir).unwrap().unwrap();
     let texts = texts(&left.special_tokens());
     assert_eq!(first_difference(&left, &right, texts.iter().map(String::as_str)).unwrap(), None);
@@ -61,7 +62,8 @@ fn tiny_spm() {
     let tokenizer = load(&dir, vocab_size(&dir) + 12).unwrap();
     assert_rebuilt_agrees(&dir, &tokenizer);
     assert_round_trip(&tokenizer);
-    let encoder = rebuild(Path::new("x.gguf"), &tokenizer.metadata()).unwrap();
+    let keys = tokenizer.metadata();
+    let encoder = rebuild(Path::new("x.gguf"), &keys).unwrap();
     let probes: Value = serde_json::from_slice(&std::fs::read(dir.join("probes.json")).unwrap()).unwrap();
     for probe in probes.as_array().unwrap() {
         let text = probe["text"].as_str().unwrap();

@@ -4,6 +4,7 @@ mod bpe;
 mod encode;
 mod fixtures;
 mod pre;
+mod reference;
 mod spm;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{Options, Tokenizer, from_folder};
 use crate::Result;
+use crate::gguf::Strings;
 
 /// The 256 bytes as GPT-2 spells them, by byte.
 fn alphabet() -> Vec<String> {
@@ -43,6 +45,11 @@ fn byte_level(merges: &[(&str, &str)]) -> Value {
 fn added(id: u32, content: &str, special: bool) -> Value {
     json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         "special": special})
+}
+
+/// The texts as a list.
+fn list(strings: &Strings) -> Vec<&str> {
+    strings.iter().collect()
 }
 
 /// A folder with these files.

@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::protobuf::{put_bytes, put_f32, put_varint};
-use super::{added, assert_round_trip, folder, read, read_with};
+use super::{added, assert_round_trip, folder, list, read, read_with};
 use crate::Result;
 use crate::tokenizer::{Model, Options, TokenType, Tokenizer, from_folder, rebuild, reference};
 
@@ -53,7 +53,7 @@ fn load(bytes: &[u8], rows: u64) -> Result<Tokenizer> {
 fn pieces_types_scores_and_padding() {
     let tokenizer = load(&model(PIECES, 2, true), 15).unwrap();
     assert_eq!((tokenizer.model, tokenizer.pre.as_str()), (Model::Llama, "default"));
-    assert_eq!(tokenizer.tokens[12..], ["  <x>", "[PAD13]", "[PAD14]"]);
+    assert_eq!(list(&tokenizer.tokens)[12..], ["  <x>", "[PAD13]", "[PAD14]"]);
     assert_eq!(tokenizer.types[12..], [TokenType::UserDefined, TokenType::Unused, TokenType::Unused]);
     assert_eq!(tokenizer.scores[6..9], [-1.0, -2.0, -3.0]);
     assert_eq!(tokenizer.scores[13], -10000.0);
@@ -124,8 +124,8 @@ fn tokens_beside_the_model() {
         ("added_tokens.json", br#"{"<extra>": 13}"#),
     ]);
     let tokenizer = from_folder(dir.path(), &json!({}), 15, &Options::default()).unwrap();
-    assert_eq!(tokenizer.tokens[..2], ["<unk>", "<begin>"]);
-    assert_eq!(tokenizer.tokens[13..], ["<extra>", " <tool>"]);
+    assert_eq!(list(&tokenizer.tokens)[..2], ["<unk>", "<begin>"]);
+    assert_eq!(list(&tokenizer.tokens)[13..], ["<extra>", " <tool>"]);
     assert_eq!(tokenizer.types[..2], [TokenType::Unknown, TokenType::Control]);
     assert_eq!(tokenizer.scores[13..], [-1000.0, -1000.0]);
     assert_eq!((tokenizer.special.get("bos"), tokenizer.add_bos), (Some(1), Some(true)));
@@ -163,7 +163,8 @@ fn tokenizer_json_with_byte_fallback() {
     assert_eq!(tokenizer.add_space_prefix, Some(true));
     assert_round_trip(&tokenizer);
     let dir = folder(&[("tokenizer.json", file.to_string().as_bytes())]);
-    let left = rebuild(Path::new("x.gguf"), &tokenizer.metadata()).unwrap();
+    let keys = tokenizer.metadata();
+    let left = rebuild(Path::new("x.gguf"), &keys).unwrap();
     let right = reference(dir.path()).unwrap().unwrap();
     let texts = ["", "ab", "a b ab", "<s>a", "b<s> a\n</s>"];
     assert_eq!(crate::tokenizer::first_difference(&left, &right, texts.into_iter()).unwrap(), None);
