@@ -328,7 +328,9 @@ impl Error {
             }
             Error::NeedsImatrix { instead, .. } => format!("`--type {instead}` needs none"),
             Error::AlreadyQuantized { .. } => "pass `--allow-requantize` to do it all the same".into(),
-            Error::NonFinite { .. } => "pass `--allow-non-finite` to keep such values".into(),
+            Error::NonFinite { .. } => {
+                "pass `--allow-non-finite` to keep such values; mxfp4 and nvfp4 cannot hold them".into()
+            }
             Error::Overflow { .. } => {
                 "add a rule that gives this tensor f32, bf16 or a format with smaller scales".into()
             }

@@ -15,7 +15,7 @@ use piece::{Buffers, Piece, Scales, pieces};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use tersor_kernels::{Fit, Level};
+use tersor_kernels::{Encoding, Fit, Level, NonFinite};
 
 /// How a run may use the machine.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,7 @@ pub fn run(
         layout,
         output,
         level: limits.level,
+        encoding: encoding(job, if job.allow_non_finite { NonFinite::Keep } else { NonFinite::Refuse }),
         progress,
         pieces: pieces(&job.plan),
         scales: Scales::read(&job.plan, source, limits.level)?,
@@ -122,6 +123,11 @@ pub fn run(
     Ok(Measured { fits, source_hash })
 }
 
+/// How a job's tensors are encoded.
+fn encoding(job: &Job, non_finite: NonFinite) -> Encoding<'static> {
+    Encoding { effort: job.effort, non_finite, ..Encoding::default() }
+}
+
 /// What the workers share.
 struct Work<'a> {
     job: &'a Job,
@@ -129,6 +135,7 @@ struct Work<'a> {
     layout: &'a Layout,
     output: &'a Output,
     level: Level,
+    encoding: Encoding<'static>,
     progress: &'a dyn Progress,
     pieces: Vec<Piece>,
     scales: Scales,
@@ -180,7 +187,7 @@ impl Work<'_> {
         let tensor = &self.job.plan.tensors[piece.tensor];
         let read = piece.read(tensor, self.source, buffers)?;
         self.hash_in_turn(number, piece, read, buffers);
-        let fit = piece.encode(tensor, &self.scales, self.job.allow_non_finite, self.level, buffers);
+        let fit = piece.encode(tensor, &self.scales, &self.encoding, self.level, buffers);
         let fit = fit.map_err(|bad| piece.bad_value(tensor, self.source, bad))?;
         let (file, start) = self.layout.places[piece.tensor];
         self.output.write(file, start + piece.output_offset(tensor), &buffers.encoded)?;
@@ -287,12 +294,13 @@ impl<'a> Rederive<'a> {
     ) -> Result<Option<(String, blake3::Hash)>> {
         let mut buffers = Buffers::default();
         let mut hashes = TensorHashes::default();
+        let how = encoding(self.job, NonFinite::Keep);
         for piece in piece::pieces_of(0, t) {
             let read = piece.read(t, self.source, &mut buffers)?;
             if let Input::Stored { id, .. } = &t.input {
                 hashes.update(&self.source.tensor(*id).name, &buffers.stored[..read]);
             }
-            let (has_values, has_bytes) = piece.rederive(t, &self.scales, self.level, &mut buffers);
+            let (has_values, has_bytes) = piece.rederive(t, &self.scales, &how, self.level, &mut buffers);
             let (output_offset, output_bytes) = piece.output_range(t);
             visit(Rederived {
                 start: piece.start,

@@ -51,6 +51,10 @@ pub(super) struct QuantizeArgs {
     /// Format of the token embedding
     #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
     pub(super) token_embedding_type: Option<&'static Format>,
+    /// How long to look for the scales of blocks: best (least error), or fast (about half the time; the bytes of the
+    /// reference where that does not look at all: q8_0, q4_0, q4_1, q5_0, q5_1 and mxfp4)
+    #[arg(long, value_enum, default_value_t = EffortArg::Best)]
+    pub(super) effort: EffortArg,
     /// What rows get that do not divide into blocks: llama (llama-quantize's substitutes), auto (the format that loses
     /// least for at most half a bit more) or a format
     #[arg(long, default_value = "llama", value_name = "llama|auto|FORMAT")]
@@ -81,6 +85,12 @@ pub(super) struct ConvertArgs {
     pub(super) model_options: ModelArgs,
     #[command(flatten)]
     pub(super) write: WriteArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum EffortArg {
+    Fast,
+    Best,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

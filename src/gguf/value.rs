@@ -50,7 +50,7 @@ macro_rules! values {
 
             /// The first element.
             pub fn first(&self) -> Option<Value> {
-                match self { $(Array::$variant(v) => v.first().cloned().map(Value::$variant),)* }
+                match self { $(Array::$variant(v) => v.iter().next().map(|x| Value::$variant(x.to_owned())),)* }
             }
         }
 

@@ -33,12 +33,12 @@ const SUBSTITUTES: &[(&str, &str)] = &[
 /// The formats with 32 values per block and their relative RMSE on Gaussian values.
 pub(super) const ERRORS: &[(&str, f64)] = &[
     ("q8_0", 0.0054),
-    ("q5_1", 0.0379),
-    ("q5_0", 0.0428),
-    ("iq4_nl", 0.0764),
-    ("q4_1", 0.0783),
-    ("q4_0", 0.0861),
-    ("mxfp4", 0.1152),
+    ("q5_1", 0.0332),
+    ("q5_0", 0.0402),
+    ("q4_1", 0.0692),
+    ("iq4_nl", 0.0736),
+    ("q4_0", 0.0813),
+    ("mxfp4", 0.1114),
 ];
 
 /// Bits per weight that [`Fallback::Auto`] may spend beyond the wanted format.

@@ -7,6 +7,9 @@ use crate::plan::Plan;
 use crate::sink::{NO_DIGEST, SOURCE_HASH};
 use std::path::Path;
 
+/// The key of the recipe's one line.
+pub(crate) const RECIPE: &str = "tersor.recipe";
+
 /// Version of the layout of K-quants that ggml checks.
 const QUANTIZATION_VERSION: u32 = 2;
 
@@ -76,7 +79,7 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
     }
     m.set("general.quantization_version", QUANTIZATION_VERSION);
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
-    m.set("tersor.recipe", recipe.provenance());
+    m.set(RECIPE, recipe.provenance());
     m.set(SOURCE_HASH, NO_DIGEST);
 }
 

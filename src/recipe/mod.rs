@@ -15,13 +15,14 @@ mod tests;
 
 pub use fallback::Fallback;
 pub use file_type::{FILE_TYPES, FileType, written_format};
+pub(crate) use metadata::RECIPE;
 pub use mix::{MIX, Mix, When};
 pub use resolve::{Head, Job, resolve};
 pub use rule::{Override, Rule};
 
 use crate::plan::Container;
 use std::path::PathBuf;
-use tersor_kernels::Format;
+use tersor_kernels::{Effort, Format};
 
 /// Everything that decides the output, besides the source.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Recipe {
     pub strict: bool,
     /// Quantize again what is already below 8 bits.
     pub allow_requantize: bool,
+    /// How long encoders look for scales.
+    pub effort: Effort,
     /// Keep NaN and infinity.
     pub allow_non_finite: bool,
     /// Patterns of tensors to leave out.
@@ -69,6 +72,14 @@ pub enum Target {
     Keep,
 }
 
+/// How [`Recipe::provenance`] says that encoders did not look long.
+const FAST: &str = "effort=fast";
+
+/// The effort that a file's provenance tells of.
+pub(crate) fn effort_in(provenance: &str) -> Effort {
+    if provenance.split(' ').any(|word| word == FAST) { Effort::Fast } else { Effort::Best }
+}
+
 impl Recipe {
     /// Nothing but a container and a target.
     pub fn new(container: Container, target: Target) -> Recipe {
@@ -82,6 +93,7 @@ impl Recipe {
             fallback: Fallback::Llama,
             strict: false,
             allow_requantize: false,
+            effort: Effort::Best,
             allow_non_finite: false,
             drop: Vec::new(),
             overrides: Vec::new(),
@@ -102,6 +114,7 @@ impl Recipe {
         words.extend(flags.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()));
         words.extend(self.output_type.map(|f| format!("output={}", f.name)));
         words.extend(self.embedding_type.map(|f| format!("embedding={}", f.name)));
+        words.extend((self.effort == Effort::Fast).then(|| FAST.to_owned()));
         if self.fallback != Fallback::Llama {
             words.push(format!("fallback={}", self.fallback));
         }

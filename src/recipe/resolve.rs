@@ -14,7 +14,7 @@ use crate::tokenizer;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::path::Path;
-use tersor_kernels::{Format, Level};
+use tersor_kernels::{Effort, Format, Level};
 
 /// A plan with everything that stands before the tensors in the output.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Job {
     pub inputs: Vec<(String, blake3::Hash)>,
     /// Keep NaN and infinity.
     pub allow_non_finite: bool,
+    /// See [`Recipe::effort`].
+    pub effort: Effort,
     /// Largest file.
     pub max_file_bytes: Option<u64>,
 }
@@ -226,7 +228,8 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
 }
 
 fn job(plan: Plan, head: Head, inputs: Vec<(String, blake3::Hash)>, recipe: &Recipe) -> Job {
-    Job { plan, head, inputs, allow_non_finite: recipe.allow_non_finite, max_file_bytes: recipe.max_file_bytes }
+    let (allow_non_finite, effort, max_file_bytes) = (recipe.allow_non_finite, recipe.effort, recipe.max_file_bytes);
+    Job { plan, head, inputs, allow_non_finite, effort, max_file_bytes }
 }
 
 fn computed(name: &str, values: Vec<f32>) -> TensorPlan {

@@ -139,16 +139,14 @@ impl Piece {
         &self,
         t: &TensorPlan,
         scales: &Scales,
-        keep_non_finite: bool,
+        how: &Encoding<'_>,
         level: Level,
         buffers: &mut Buffers,
     ) -> Result<Fit, BadValue> {
         self.reorder(t, buffers);
-        let non_finite = if keep_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
-        let how = Encoding { non_finite, ..Encoding::default() };
         if t.is_copy() {
             // Values of double precision may be finite there and not here.
-            if t.format.class == Class::Float && t.format.bytes <= 4 && non_finite == NonFinite::Refuse {
+            if t.format.class == Class::Float && t.format.bytes <= 4 && how.non_finite == NonFinite::Refuse {
                 self.staged(t, level, buffers, |values, _| check_finite(values))?;
             }
             std::mem::swap(&mut buffers.stored, &mut buffers.encoded);
@@ -157,10 +155,10 @@ impl Piece {
         buffers.encoded.set_len(size(t.format, self.values));
         let encode = t.format.encoder().expect("the resolver checks the encoder");
         if let Input::Stored { scale: None, .. } = &t.input {
-            return self.staged(t, level, buffers, |values, out| encode(level, values, &how, out));
+            return self.staged(t, level, buffers, |values, out| encode(level, values, how, out));
         }
         self.decode(t, scales, level, buffers);
-        encode(level, &buffers.decoded, &how, &mut buffers.encoded)
+        encode(level, &buffers.decoded, how, &mut buffers.encoded)
     }
 
     /// Decode some values at a time, so that they stay in the first-level cache, and hand them to `use_them` with their
@@ -233,6 +231,7 @@ impl Piece {
         &self,
         t: &TensorPlan,
         scales: &Scales,
+        how: &Encoding<'_>,
         level: Level,
         buffers: &mut Buffers,
     ) -> (bool, bool) {
@@ -251,8 +250,7 @@ impl Piece {
         }
         let Some(encode) = t.format.encoder().filter(|_| readable) else { return (readable, false) };
         buffers.encoded.set_len(size(t.format, self.values));
-        let keep = Encoding { non_finite: NonFinite::Keep, ..Encoding::default() };
-        let done = encode(level, &buffers.decoded, &keep, &mut buffers.encoded);
+        let done = encode(level, &buffers.decoded, how, &mut buffers.encoded);
         (true, done.is_ok())
     }
 

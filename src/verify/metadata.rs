@@ -1,11 +1,12 @@
 //! Keys of the output against those that the base asks for.
 
 use crate::gguf::{Metadata, Value};
+use crate::recipe::RECIPE;
 use crate::sink::SOURCE_HASH;
 
 /// Keys that depend on the formats and options of the run, not on the base,
 /// or on where the base lies: `general.name` is its folder's.
-const OF_THE_RUN: &[&str] = &["general.file_type", "general.name", "tersor.recipe", "tersor.version", SOURCE_HASH];
+const OF_THE_RUN: &[&str] = &["general.file_type", "general.name", RECIPE, "tersor.version", SOURCE_HASH];
 
 /// Files of other writers name these as they like.
 fn for_people(key: &str) -> bool {

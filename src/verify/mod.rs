@@ -9,7 +9,7 @@ mod tokens;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::Container;
-use crate::recipe::{Head, Recipe, Target, resolve};
+use crate::recipe::{Head, RECIPE, Recipe, Target, effort_in, resolve};
 use crate::run::Limits;
 use crate::source::{Origin, Source};
 use crate::tokenizer::Encoder;
@@ -98,7 +98,8 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
         Origin::Gguf { .. } => Container::Gguf,
         _ => Container::Safetensors,
     };
-    let keep = Recipe { container, target: Target::Keep, allow_requantize: true, ..recipe.clone() };
+    let effort = effort_in(written.fact(RECIPE).unwrap_or_default());
+    let keep = Recipe { container, target: Target::Keep, allow_requantize: true, effort, ..recipe.clone() };
     let job = resolve(&base_source, &keep)?;
     let hash = tensors::compare(&job, &base_source, &written, limits, &mut comparison)?;
     if let (Origin::HuggingFace { folder, .. }, Head::Folder(wanted)) = (&written.origin, &job.head) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::recipe::Fallback;
 use crate::recipe::fallback::ERRORS;
-use tersor_kernels::{Level, NonFinite};
+use tersor_kernels::{Encoding, Level};
 
 fn format(name: &str) -> &'static Format {
     Format::by_name(name).unwrap()
@@ -35,8 +35,8 @@ fn least_error_for_half_a_bit() {
     for (wanted, narrow) in [
         ("q6_k", "q5_1"),
         ("q5_k", "q5_1"),
-        ("q4_k", "iq4_nl"),
-        ("nvfp4", "iq4_nl"),
+        ("q4_k", "q4_1"),
+        ("nvfp4", "q4_1"),
         ("iq4_xs", "iq4_nl"),
         ("q3_k", "mxfp4"),
         ("q2_k", "mxfp4"),
@@ -72,7 +72,7 @@ fn a_model_with_narrow_rows() {
     assert_eq!((count(&llama, Role::AttnV, "q8_0"), count(&llama, Role::AttnV, "q5_0")), (14, 16));
     assert_eq!((count(&llama, Role::FfnDown, "q6_k"), count(&llama, Role::FfnDown, "q4_k")), (14, 16));
     let auto = choices(Fallback::Auto);
-    assert_eq!(count(&auto, Role::AttnQ, "iq4_nl"), 30);
+    assert_eq!(count(&auto, Role::AttnQ, "q4_1"), 30);
     assert_eq!(count(&auto, Role::AttnV, "q5_1"), 14);
     let query = auto.iter().find(|c| c.role == Role::AttnQ).unwrap();
     assert_eq!(
@@ -104,7 +104,7 @@ fn the_stated_errors_are_those_of_the_encoders() {
     for (name, stated) in ERRORS {
         let Some(encode) = format(name).encoder() else { continue };
         let mut bytes = vec![0; format(name).size_of(values.len() as u64).unwrap() as usize];
-        let fit = encode(Level::SCALAR, &values, NonFinite::Refuse, &mut bytes).unwrap();
+        let fit = encode(Level::best(), &values, &Encoding::default(), &mut bytes).unwrap();
         let error = fit.relative_rmse();
         // The sum of twelve has thinner tails than a Gaussian, which makes scales a little finer.
         assert!((error / stated - 1.0).abs() < 0.05, "{name}: {error} of {stated}");
