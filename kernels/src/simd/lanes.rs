@@ -86,8 +86,8 @@ fn half_value(bits: u16) -> f32 {
     let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff) << 13);
     // The exponents are 112 apart, also for subnormals, whose leading ones the product finds.
     let finite = (f32::from_bits(rest) * TWO_TO_112).to_bits();
-    let quiet = if rest > 0x0f80_0000 { 0x7fc0_0000 } else { 0x7f80_0000 };
-    f32::from_bits(sign | if rest < 0x0f80_0000 { finite } else { rest | quiet })
+    let (special, nan) = (u32::from(rest >= 0x0f80_0000), u32::from(rest > 0x0f80_0000));
+    f32::from_bits(sign | finite | special * 0x7f80_0000 | nan << 22)
 }
 
 impl Lanes for Scalar {
