@@ -48,7 +48,7 @@ fn version_two_becomes_version_three() {
     assert_eq!(std::fs::read(at(&folder, "out.gguf")).unwrap()[4..8], [3, 0, 0, 0]);
 }
 
-/// K-quants and integers have no encoder here; as long as they stay what they are, they are carried over.
+/// Types that are only read, and integers, have no encoder here; as long as they stay what they are, they are carried over.
 #[test]
 fn what_cannot_be_encoded_is_carried_over() {
     let folder = empty();
@@ -64,14 +64,31 @@ fn weights_below_eight_bits_are_quantized_again_only_on_request() {
     let source = fixture("golden/mixed-types.gguf");
     let again = |args: &[&str]| tersor_in(&folder, &[&["quantize", &source, "-qo", "out.gguf"], args].concat());
     again(&["-t", "q4_0"]).fails(1, "tensor `q4_1.weight` is already q4_1; quantizing it again to q4_0 loses more");
-    again(&["-t", "q4_0", "--allow-requantize"]).fails(1, "`q4_k.weight`: q4_k has no decoder in tersor");
-    let drop = ["--drop", "q4_k.weight", "--drop", "q6_k.weight"];
-    again(&[&["-t", "q4_0", "--allow-requantize"], &drop[..]].concat()).exits(0);
+    again(&["-t", "q4_0", "--allow-requantize"]).exits(0);
     let out = Gguf::read(at(&folder, "out.gguf"));
     let formats = out.formats();
-    assert!(formats.contains(&("q5_1.weight", "q4_0")) && formats.contains(&("i8.data", "i8")), "{formats:?}");
+    for became in [("q5_1.weight", "q4_0"), ("q4_k.weight", "q4_0"), ("i8.data", "i8")] {
+        assert!(formats.contains(&became), "{formats:?}");
+    }
     // To a float nothing more is lost.
-    again(&[&["-t", "f16", "--force"], &drop[..]].concat()).exits(0);
+    again(&["-t", "f16", "--force"]).exits(0);
+}
+
+#[test]
+fn what_cannot_be_decoded_is_not_quantized() {
+    let folder = empty();
+    let mut source = Gguf::read(fixture("golden/mixed-types.gguf"));
+    source.metadata.set("general.alignment", 32u32);
+    let t = source.tensor("q4_k.weight");
+    t.format = "iq1_m";
+    let blocks = t.bytes.len() / 144;
+    t.bytes.truncate(blocks * 56);
+    source.write(at(&folder, "source.gguf"));
+    let quantize = ["quantize", "source.gguf", "-qo", "out.gguf", "-t", "q4_0", "--allow-requantize"];
+    tersor_in(&folder, &quantize).fails(1, "`q4_k.weight`: iq1_m has no decoder in tersor");
+    tersor_in(&folder, &["convert", "source.gguf", "--to", "gguf", "-qo", "out.gguf"]).exits(0);
+    assert!(Gguf::read(at(&folder, "out.gguf")).tensors == source.tensors);
+    tersor_in(&folder, &["verify", "out.gguf", "--base", "source.gguf"]).exits(0);
 }
 
 const BLOCK: usize = 128;

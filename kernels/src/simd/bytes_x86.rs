@@ -1,5 +1,8 @@
 //! [`ByteLanes`] for AVX2 and AVX-512: one 32-byte register at both.
 //!
+//! AVX2 shuffles within halves of a register only. There the lower half holds the bytes 0 to 3, 8 to 11 and so on, the
+//! upper half the others, so that [`super::Lanes::values`] finds eight successive bytes at the same place of both halves.
+//!
 //! The tokens are made by dispatch after detection only; that is the SAFETY of every block here: the instructions exist.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
@@ -55,13 +58,12 @@ impl ByteLanes for Avx2 {
             _mm256_and_si256(halves, _mm256_set1_epi8(15))
         }
     }
-
     #[inline(always)]
     fn mask(self, bits: u32) -> __m256i {
         unsafe {
             // Each byte of the four to eight places, then one bit of it in each place.
-            let places =
-                _mm256_setr_epi32(0, 0x0101_0101, 0x0202_0202, 0x0303_0303, 0, 0x0101_0101, 0x0202_0202, 0x0303_0303);
+            let (a, b) = (0x0101_0101_0000_0000, 0x0303_0303_0202_0202);
+            let places = _mm256_setr_epi64x(a, b, a, b);
             let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), places);
             let (low, high) = (0x0804_0201_0804_0201, 0x8040_2010_8040_2010_u64 as i64);
             let bit = _mm256_setr_epi64x(low, low, high, high);
@@ -84,7 +86,6 @@ impl ByteLanes for Avx512 {
             _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(x), x), _mm256_set1_epi8(15))
         }
     }
-
     #[inline(always)]
     fn mask(self, bits: u32) -> __m256i {
         unsafe { _mm256_movm_epi8(bits) }

@@ -137,7 +137,7 @@ macro_rules! widen {
     }};
 }
 
-/// Four bytes from `AT` on of both halves, less `zero`, as values.
+/// Four bytes from `AT` on of both halves, less `zero`, as values; see `bytes_x86` for their order.
 #[inline(always)]
 unsafe fn eight_values<const AT: i32>(bytes: __m256i, zero: u8) -> __m256 {
     const NONE: i32 = 0x8080_8000_u32 as i32;
@@ -312,6 +312,7 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn splat_half(self, bits: u16) -> Self::F {
         unsafe {
+            // All lanes are converted: a single half is inserted into a register, and waits for that one's last use.
             let value = _mm256_cvtph_ps(_mm_set1_epi16(bits as i16));
             (value, value)
         }
