@@ -5,9 +5,11 @@ mod workshop;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use tersor::recipe::FILE_TYPES;
 use workshop::{Workshop, fixture, given, python, skip};
 
-const FILE_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"];
+/// Types whose bytes are the reference's with `--effort fast`.
+const REFERENCE_TYPES: [&str; 9] = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "mxfp4"];
 
 /// The beginnings of the small models' names.
 const FAMILIES: [&str; 2] = ["llama", "qwen2"];
@@ -91,12 +93,25 @@ fn llama_cpp_tokenizes_the_fixtures_text_alike() {
 }
 
 #[test]
-fn numpy_makes_the_same_bytes_and_values_of_every_file_type() {
+fn numpy_makes_the_same_bytes_and_values_with_little_effort() {
     let shop = Workshop::new();
     let model = fixture("tiny-llama");
     let mut args = vec![model.clone()];
-    args.extend(FILE_TYPES.map(|t| shop.quantize(&model, t, &["--pure"].map(OsStr::new))));
+    args.extend(REFERENCE_TYPES.map(|t| shop.quantize(&model, t, &["--pure", "--effort", "fast"].map(OsStr::new))));
     python("encodings.py", &args);
+}
+
+#[test]
+fn llama_cpp_runs_every_file_type_and_numpy_decodes_it_alike() {
+    let shop = Workshop::new();
+    let model = fixture("tiny-llama");
+    let mut args = Vec::new();
+    for t in FILE_TYPES.iter().filter(|t| t.without_imatrix.is_none()) {
+        let file = shop.quantize(&model, t.name, &[]);
+        let decoded = shop.decode(&file, &format!("{}-decoded.gguf", t.name));
+        args.extend([file, decoded]);
+    }
+    python("presets.py", &args);
 }
 
 /// logits.py on folders and the F32 files made of them.

@@ -47,6 +47,13 @@ impl Workshop {
         tersor("convert", model, &[OsStr::new("--to"), OsStr::new(container)], &out);
         out
     }
+
+    /// A GGUF file's values in f32.
+    pub(crate) fn decode(&self, file: &Path, name: &str) -> PathBuf {
+        let out = self.path(name);
+        tersor("convert", file, &["--to", "gguf", "--dtype", "f32"].map(OsStr::new), &out);
+        out
+    }
 }
 
 fn call(command: &str, model: &Path, args: &[&OsStr], out: &Path) -> Command {

@@ -1,5 +1,6 @@
 //! What the 32-value formats share: the walk over blocks, reductions in a fixed order, and the f16 of a scale.
 
+use super::search::tile::{inverse, spread};
 use super::{BadValue, Decoding, Encoding, Fit, NonFinite};
 use crate::simd::Lanes;
 use half::f16;
@@ -48,45 +49,11 @@ impl<L: Lanes> Pair<L> {
         l.store(self.1, &mut halves[1]);
     }
 
-    /// The largest magnitude.
-    #[inline(always)]
-    pub(super) fn max_abs(self, l: L) -> f32 {
-        l.fold_max(l.max(l.abs(self.0), l.abs(self.1)))
-    }
-
     /// Smallest and largest value.
     #[inline(always)]
-    pub(super) fn min_max(self, l: L) -> (f32, f32) {
+    fn extremes(self, l: L) -> (f32, f32) {
         (l.fold_min(l.min(self.0, self.1)), l.fold_max(l.max(self.0, self.1)))
     }
-}
-
-/// The value with the largest magnitude; the first one among equals. `pair` holds the same values as `x`.
-#[inline(always)]
-pub(super) fn signed_max<L: Lanes>(l: L, x: &[f32; BLOCK], pair: Pair<L>) -> f32 {
-    let top = l.splat(pair.max_abs(l));
-    let at = l.equal(l.abs(pair.0), top) | l.equal(l.abs(pair.1), top) << 16;
-    x[at.trailing_zeros() as usize % BLOCK]
-}
-
-/// 1 / d, or 0 where that is not finite: blocks this small encode to zeros.
-#[inline(always)]
-pub(super) fn inverse(d: f32) -> f32 {
-    let inverse = 1.0 / d;
-    if inverse.is_finite() { inverse } else { 0.0 }
-}
-
-/// Store a scale in half precision, round half to even, and give the value that was stored; an overflow is an error at
-/// `index`.
-#[inline(always)]
-pub(super) fn store_half<L: Lanes>(l: L, scale: f32, index: usize, out: &mut [u8]) -> Result<L::F, BadValue> {
-    const INFINITY: u16 = 0x7c00;
-    let bits = l.half_bits(scale);
-    if bits & 0x7fff == INFINITY {
-        return Err(BadValue::Overflow { index, value: scale });
-    }
-    out[..2].copy_from_slice(&bits.to_le_bytes());
-    Ok(l.splat(l.half_value(bits)))
 }
 
 /// The value of the scale stored at `at`.
@@ -101,25 +68,61 @@ pub(super) fn word_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// A block format of 32 values: the block's own arithmetic, driven over rows by [`encode_blocks`].
+/// Blocks whose scales are computed side by side.
+const GROUP: usize = 16;
+
+/// A block format of 32 values, and the reference's way to encode it, driven over rows by [`encode_blocks`].
 pub(super) trait Block32 {
-    /// Bytes of one block.
+    /// Bytes of one block: f16 d, with `AFFINE` f16 m, then codes.
     const BYTES: usize;
     /// See [`super::Codec::about`].
     const ABOUT: &'static str;
+    /// There is a minimum m.
+    const AFFINE: bool = false;
 
-    /// Encode finite values, and give what they decode to; `pair` holds the same as `x`, `index` is where the block
-    /// starts, for errors.
-    fn encode_block<L: Lanes>(
-        l: L,
-        x: &[f32; BLOCK],
-        pair: Pair<L>,
-        index: usize,
-        out: &mut [u8],
-    ) -> Result<Pair<L>, BadValue>;
+    /// d, and m where there is one, of sixteen blocks, before rounding.
+    fn scales<L: Lanes>(l: L, of: &Extremes<L>) -> (L::F, L::F);
+
+    /// Codes of sixteen values for 1 / d and m, both before rounding: as stored, and what is multiplied with d.
+    fn codes<L: Lanes>(l: L, x: L::F, inverse: L::F, m: L::F) -> ([u8; 16], L::F);
+
+    /// Store the codes of a block behind its scales.
+    fn pack(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]);
 
     /// Decode one block.
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L>;
+}
+
+/// What the scales of sixteen blocks depend on.
+pub(super) struct Extremes<L: Lanes> {
+    pub(super) low: L::F,
+    pub(super) high: L::F,
+    /// The value with the largest magnitude; the first one among equals.
+    pub(super) largest: L::F,
+}
+
+impl<L: Lanes> Extremes<L> {
+    #[inline(always)]
+    fn of(l: L, blocks: &[[f32; BLOCK]]) -> Self {
+        let (mut low, mut high) = ([0.0; GROUP], [0.0; GROUP]);
+        for (n, x) in blocks.iter().enumerate() {
+            (low[n], high[n]) = Pair::load(l, x).extremes(l);
+        }
+        let mut largest = [0.0; GROUP];
+        for n in 0..GROUP {
+            largest[n] = if high[n] > -low[n] { high[n] } else { low[n] };
+        }
+        for (n, x) in blocks.iter().enumerate() {
+            if high[n] == -low[n] {
+                largest[n] = first_of_magnitude(x, high[n]);
+            }
+        }
+        Extremes { low: l.load(&low), high: l.load(&high), largest: l.load(&largest) }
+    }
+}
+
+fn first_of_magnitude(x: &[f32], magnitude: f32) -> f32 {
+    x.iter().copied().find(|v| v.abs() == magnitude).unwrap_or(0.0)
 }
 
 impl<B: Block32> Decoding for B {
@@ -135,10 +138,7 @@ impl<B: Block32> Decoding for B {
     }
 }
 
-/// Blocks whose squares are added up in lanes before they are folded.
-const GROUP: usize = 8;
-
-/// Encode block after block, measuring what was lost.
+/// Encode as the reference does, measuring what was lost.
 #[inline(always)]
 pub(super) fn encode_blocks<B: Block32, L: Lanes>(
     l: L,
@@ -147,29 +147,66 @@ pub(super) fn encode_blocks<B: Block32, L: Lanes>(
     dst: &mut [u8],
 ) -> Result<Fit, BadValue> {
     let mut fit = Fit::default();
-    let groups = src.chunks(GROUP * BLOCK).zip(dst.chunks_mut(GROUP * B::BYTES));
-    for (g, (x, out)) in groups.enumerate() {
-        let (mut error, mut energy) = (l.splat(0.0), l.splat(0.0));
-        for (n, (x, out)) in x.as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(B::BYTES)).enumerate() {
-            let index = (g * GROUP + n) * BLOCK;
-            let pair = Pair::load(l, x);
-            if l.any_non_finite(pair.0) || l.any_non_finite(pair.1) {
-                if how.non_finite == NonFinite::Refuse {
-                    return Err(non_finite(x, index));
+    for (n, (x, out)) in src.chunks(GROUP * BLOCK).zip(dst.chunks_mut(GROUP * B::BYTES)).enumerate() {
+        let blocks = x.as_chunks::<BLOCK>().0;
+        let one_by_one = if let Some(found) = group::<B, L>(l, blocks, out) {
+            fit += found;
+            continue;
+        } else {
+            blocks.iter().zip(out.chunks_exact_mut(B::BYTES)).enumerate()
+        };
+        for (i, (x, out)) in one_by_one {
+            let index = (n * GROUP + i) * BLOCK;
+            let finite = x.iter().all(|v| v.is_finite());
+            match group::<B, L>(l, std::slice::from_ref(x), out) {
+                Some(found) => fit += found,
+                None if finite => return Err(BadValue::Overflow { index, value: top(x) }),
+                None if how.non_finite == NonFinite::Refuse => return Err(non_finite(x, index)),
+                None => {
+                    out.fill(0);
+                    out[..2].copy_from_slice(&NAN);
                 }
-                out.fill(0);
-                out[..2].copy_from_slice(&NAN);
-                continue;
             }
-            let decoded = B::encode_block(l, x, pair, index, out)?;
-            let (a, b) = (l.sub(decoded.0, pair.0), l.sub(decoded.1, pair.1));
-            error = l.add(error, l.add(l.mul(a, a), l.mul(b, b)));
-            energy = l.add(energy, l.add(l.mul(pair.0, pair.0), l.mul(pair.1, pair.1)));
         }
-        fit.error += f64::from(l.fold_sum(error));
-        fit.energy += f64::from(l.fold_sum(energy));
     }
     Ok(fit)
+}
+
+/// Encode up to sixteen blocks; `None` when a value is not finite or a scale has no place in half precision.
+#[inline(always)]
+fn group<B: Block32, L: Lanes>(l: L, blocks: &[[f32; BLOCK]], out: &mut [u8]) -> Option<Fit> {
+    let (d, m) = B::scales(l, &Extremes::of(l, blocks));
+    let (d_halves, m_halves) = (l.halves(d), l.halves(m));
+    let (d_stored, m_stored) = (l.widen_halves(&d_halves), l.widen_halves(&m_halves));
+    if l.any_non_finite(d_stored) || l.any_non_finite(m_stored) {
+        return None;
+    }
+    let (inverses, m) = (spread(l, inverse(l, d)), spread(l, m));
+    let (d_stored, m_stored) = (spread(l, d_stored), spread(l, m_stored));
+    let (mut error, mut energy) = (l.splat(0.0), l.splat(0.0));
+    for (n, (x, out)) in blocks.iter().zip(out.chunks_exact_mut(B::BYTES)).enumerate() {
+        let x = Pair::<L>::load(l, x);
+        let (inverse, m) = (l.splat(inverses[n]), l.splat(m[n]));
+        let (low, low_numbers) = B::codes(l, x.0, inverse, m);
+        let (high, high_numbers) = B::codes(l, x.1, inverse, m);
+        out[..2].copy_from_slice(&d_halves[n].to_le_bytes());
+        if B::AFFINE {
+            out[2..4].copy_from_slice(&m_halves[n].to_le_bytes());
+        }
+        B::pack(&low, &high, &mut out[if B::AFFINE { 4 } else { 2 }..]);
+        let d = l.splat(d_stored[n]);
+        let (mut a, mut b) = (l.mul(d, low_numbers), l.mul(d, high_numbers));
+        if B::AFFINE {
+            let m = l.splat(m_stored[n]);
+            (a, b) = (l.add(a, m), l.add(b, m));
+        }
+        let (a, b) = (l.sub(a, x.0), l.sub(b, x.1));
+        error = l.add(error, l.add(l.mul(a, a), l.mul(b, b)));
+        energy = l.add(energy, l.add(l.mul(x.0, x.0), l.mul(x.1, x.1)));
+    }
+    let fit = Fit { error: l.fold_sum(error).into(), energy: l.fold_sum(energy).into() };
+    // Squares of what is not finite are not either, and what half precision scales has finite squares.
+    fit.energy.is_finite().then_some(fit)
 }
 
 /// The first NaN or infinity of a slice that is known to hold one.

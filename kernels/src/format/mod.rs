@@ -146,7 +146,7 @@ pub enum BadValue {
     Overflow {
         /// Position in the encoded slice.
         index: usize,
-        /// The value, or the scale that it would need.
+        /// The value, or the one of largest magnitude in the block.
         value: f32,
     },
 }

@@ -1,8 +1,7 @@
 //! q5_0: 5-bit codes with one signed scale per 32 values.
 
 use super::block32::{
-    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, signed_max, sixteen, store_half,
-    word_at,
+    self, BLOCK, Block32, Extremes, NAN, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, word_at,
 };
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
@@ -19,22 +18,20 @@ impl Block32 for Q5_0 {
         q = min(31, trunc(x * (1 / d) + 16.5)).";
 
     #[inline(always)]
-    fn encode_block<L: Lanes>(
-        l: L,
-        x: &[f32; BLOCK],
-        pair: Pair<L>,
-        index: usize,
-        out: &mut [u8],
-    ) -> Result<Pair<L>, BadValue> {
-        let d = signed_max(l, x, pair) / -16.0;
-        let stored = store_half(l, d, index, out)?;
-        let (inverse, offset, last) = (l.splat(inverse(d)), l.splat(16.5), l.splat(31.0));
-        let (low, low_values) = l.codes(l.min(l.add(l.mul(pair.0, inverse), offset), last));
-        let (high, high_values) = l.codes(l.min(l.add(l.mul(pair.1, inverse), offset), last));
-        out[2..6].copy_from_slice(&pack_fifth_bits(&low, &high));
-        pack_nibbles(&low, &high, &mut out[6..22]);
-        let zero = l.splat(16.0);
-        Ok(Pair(l.mul(stored, l.sub(low_values, zero)), l.mul(stored, l.sub(high_values, zero))))
+    fn scales<L: Lanes>(l: L, of: &Extremes<L>) -> (L::F, L::F) {
+        (l.div(of.largest, l.splat(-16.0)), l.splat(0.0))
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(l: L, x: L::F, inverse: L::F, _: L::F) -> ([u8; 16], L::F) {
+        let (codes, numbers) = l.codes(l.min(l.add(l.mul(x, inverse), l.splat(16.5)), l.splat(31.0)));
+        (codes, l.sub(numbers, l.splat(16.0)))
+    }
+
+    #[inline(always)]
+    fn pack(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
+        out[..4].copy_from_slice(&pack_fifth_bits(low, high));
+        pack_nibbles(low, high, &mut out[4..]);
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
 use super::block32::{
-    self, BLOCK, Block32, NAN, Pair, half_at, inverse, pack_fifth_bits, pack_nibbles, sixteen, store_half, word_at,
+    self, BLOCK, Block32, Extremes, NAN, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, word_at,
 };
 use super::search::affine::{self, Search};
 use super::search::tile::{self, Searched, Work};
@@ -14,26 +14,22 @@ impl Block32 for Q5_1 {
     const BYTES: usize = 24;
     const ABOUT: &'static str = "f16 d, f16 m, u32 of fifth bits as in q5_0, then 16 bytes as in q4_0; w = d * q + m. \
         m = min(x), d = (max(x) - m) / 31, q = min(31, trunc((x - m) * (1 / d) + 0.5)).";
+    const AFFINE: bool = true;
 
     #[inline(always)]
-    fn encode_block<L: Lanes>(
-        l: L,
-        _: &[f32; BLOCK],
-        pair: Pair<L>,
-        index: usize,
-        out: &mut [u8],
-    ) -> Result<Pair<L>, BadValue> {
-        let (min, max) = pair.min_max(l);
-        let d = (max - min) / 31.0;
-        let stored = store_half(l, d, index, out)?;
-        let shift = store_half(l, min, index, &mut out[2..4])?;
-        let (inverse, min) = (l.splat(inverse(d)), l.splat(min));
-        let (half, last) = (l.splat(0.5), l.splat(31.0));
-        let (low, low_values) = l.codes(l.min(l.add(l.mul(l.sub(pair.0, min), inverse), half), last));
-        let (high, high_values) = l.codes(l.min(l.add(l.mul(l.sub(pair.1, min), inverse), half), last));
-        out[4..8].copy_from_slice(&pack_fifth_bits(&low, &high));
-        pack_nibbles(&low, &high, &mut out[8..24]);
-        Ok(Pair(l.add(l.mul(stored, low_values), shift), l.add(l.mul(stored, high_values), shift)))
+    fn scales<L: Lanes>(l: L, of: &Extremes<L>) -> (L::F, L::F) {
+        (l.div(l.sub(of.high, of.low), l.splat(31.0)), of.low)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(l: L, x: L::F, inverse: L::F, m: L::F) -> ([u8; 16], L::F) {
+        l.codes(l.min(l.add(l.mul(l.sub(x, m), inverse), l.splat(0.5)), l.splat(31.0)))
+    }
+
+    #[inline(always)]
+    fn pack(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
+        out[..4].copy_from_slice(&pack_fifth_bits(low, high));
+        pack_nibbles(low, high, &mut out[4..]);
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! q8_0: 8-bit codes with one scale per 32 values.
 
-use super::block32::{self, BLOCK, Block32, Pair, half_at, inverse, sixteen, store_half};
+use super::block32::{self, Block32, Extremes, Pair, half_at, sixteen};
 use super::{BadValue, Coding, Encoding, Fit};
 use crate::simd::Lanes;
 
@@ -12,24 +12,21 @@ impl Block32 for Q8_0 {
         d = max|x| / 127, q = round(x * (1 / d)), half away from zero.";
 
     #[inline(always)]
-    fn encode_block<L: Lanes>(
-        l: L,
-        _: &[f32; BLOCK],
-        pair: Pair<L>,
-        index: usize,
-        out: &mut [u8],
-    ) -> Result<Pair<L>, BadValue> {
-        let d = pair.max_abs(l) / 127.0;
-        let stored = store_half(l, d, index, out)?;
-        let inverse = l.splat(inverse(d));
+    fn scales<L: Lanes>(l: L, of: &Extremes<L>) -> (L::F, L::F) {
+        (l.div(l.abs(of.largest), l.splat(127.0)), l.splat(0.0))
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(l: L, x: L::F, inverse: L::F, _: L::F) -> ([u8; 16], L::F) {
         // Half away from zero: the largest float below one half does not push 0.49999997 over the edge.
-        let half = l.splat(0.499_999_97);
-        let (low, high) = (l.mul(pair.0, inverse), l.mul(pair.1, inverse));
-        let (low_bytes, low) = l.codes(l.add(low, l.copysign(half, low)));
-        let (high_bytes, high) = l.codes(l.add(high, l.copysign(half, high)));
-        out[2..18].copy_from_slice(&low_bytes);
-        out[18..34].copy_from_slice(&high_bytes);
-        Ok(Pair(l.mul(stored, low), l.mul(stored, high)))
+        let scaled = l.mul(x, inverse);
+        l.codes(l.add(scaled, l.copysign(l.splat(0.499_999_97), scaled)))
+    }
+
+    #[inline(always)]
+    fn pack(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
+        out[..16].copy_from_slice(low);
+        out[16..32].copy_from_slice(high);
     }
 
     #[inline(always)]
