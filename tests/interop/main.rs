@@ -68,7 +68,7 @@ fn llama_cpp_chats_with_smollm2() {
 fn q4_0_predicts_what_llama_quantize_s_does() {
     let shop = Workshop::new();
     let (Some(model), Some(text)) = (given("TERSOR_MODELS", SMOLLM2), given("TERSOR_DATA", WIKITEXT)) else { return };
-    let [bf16, q4_0] = ["bf16", "q4_0"].map(|t| shop.quantize(&model, t, &[]));
+    let [bf16, q4_0] = ["bf16", "q4_0"].map(|t| shop.quantize(&model, t, &["--effort", "fast"].map(OsStr::new)));
     python("llama_quantize.py", &[bf16, q4_0, text]);
 }
 

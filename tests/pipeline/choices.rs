@@ -21,6 +21,26 @@ fn quantized(model: &str, options: &[&str]) -> Gguf {
     Gguf::read(at(&folder, "out.gguf"))
 }
 
+/// More effort means other bytes with less error, and `verify` derives either kind again.
+#[test]
+fn effort_lowers_the_error() {
+    let model = fixture("tiny-llama");
+    for kind in ["q4_0", "q4_k_m", "iq4_xs"] {
+        let folder = empty();
+        let worst = |effort: &str| {
+            let out = format!("{effort}.gguf");
+            let args = ["quantize", &model, "-t", kind, "--effort", effort, "-o", &out, "--json", "-q"];
+            let report: serde_json::Value = serde_json::from_str(&tersor_in(&folder, &args).exits(0).out).unwrap();
+            let verified = tersor_in(&folder, &["verify", &out, "--base", &model, "--json"]).exits(0);
+            let verified: serde_json::Value = serde_json::from_str(&verified.out).unwrap();
+            assert_eq!(verified["within_bound"], 0, "{kind} {effort}");
+            report["worst"]["relative_rmse"].as_f64().unwrap_or_else(|| panic!("no error in {report}"))
+        };
+        let (fast, best) = (worst("fast"), worst("best"));
+        assert!(best < fast && fast < 0.12, "{kind}: {best} {fast}");
+    }
+}
+
 /// A model, options, and the formats that some tensors have then.
 type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
 

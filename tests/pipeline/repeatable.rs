@@ -10,7 +10,14 @@ use tersor_kernels::Level;
 #[allow(clippy::print_stdout)] // What was skipped, and why.
 fn threads_instruction_sets_and_repetition_do_not_change_a_byte() {
     let available: Vec<&str> = Level::available().into_iter().map(Level::name).collect();
-    for (model, kind) in [("tiny-llama", "q4_0"), ("tiny-llama", "q8_0"), ("tiny-spm", "q5_1"), ("tiny-spm", "bf16")] {
+    for (model, kind) in [
+        ("tiny-llama", "q4_k_m"),
+        ("tiny-llama", "iq4_xs"),
+        ("tiny-llama", "q4_0"),
+        ("tiny-llama", "q8_0"),
+        ("tiny-spm", "q5_1"),
+        ("tiny-spm", "bf16"),
+    ] {
         let folder = empty();
         let run = |level: &str, threads: &str| {
             let args = ["quantize", &fixture(model), "-qt", kind, "-o", "out.gguf", "--force", "--threads", threads];
@@ -104,7 +111,8 @@ fn the_recipe_names_no_defaults() {
         (&["quantize", "-t", "q8_0"][..], "type=q8_0"),
         (&["quantize", "-t", "q4_0", "--strict", "--fallback", "llama"], "type=q4_0 strict"),
         (&["quantize", "--output-tensor-type", "f16", "--fallback", "bf16"], "type=q4_k_m output=f16 fallback=bf16"),
-        (&["quantize", "--token-embedding-type", "F16"], "type=q4_k_m embedding=f16"),
+        (&["quantize", "--token-embedding-type", "F16", "--effort", "best"], "type=q4_k_m embedding=f16"),
+        (&["quantize", "-t", "q3_k", "--effort", "fast"], "type=q3_k_m effort=fast"),
         (&["convert"], "dtype=keep"),
         (&["convert", "--dtype", "f16"], "dtype=f16"),
     ] {

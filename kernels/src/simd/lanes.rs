@@ -32,8 +32,6 @@ pub(crate) trait Lanes: ByteLanes {
     fn abs(self, a: Self::F) -> Self::F;
     /// The magnitude of `a` with the sign of `b`.
     fn copysign(self, a: Self::F, b: Self::F) -> Self::F;
-    /// Bit i is set when lane i of `a` equals that of `b`.
-    fn equal(self, a: Self::F, b: Self::F) -> u32;
     /// True when a lane is NaN or infinite.
     fn any_non_finite(self, a: Self::F) -> bool;
     /// Each lane truncated toward zero, which must give an integer within +-2^30: its low byte, and its value.
@@ -162,14 +160,6 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn copysign(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         each!(i => a[i].copysign(b[i]))
-    }
-    #[inline(always)]
-    fn equal(self, a: [f32; 16], b: [f32; 16]) -> u32 {
-        let mut mask = 0;
-        for i in 0..16 {
-            mask |= u32::from(a[i] == b[i]) << i;
-        }
-        mask
     }
     #[inline(always)]
     fn any_non_finite(self, a: [f32; 16]) -> bool {

@@ -206,14 +206,6 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    fn equal(self, a: Self::F, b: Self::F) -> u32 {
-        unsafe {
-            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)) as u32;
-            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a.1, b.1)) as u32;
-            low | high << 8
-        }
-    }
-    #[inline(always)]
     fn any_non_finite(self, a: Self::F) -> bool {
         unsafe {
             let a = self.abs(a);
@@ -386,10 +378,6 @@ impl Lanes for Avx512 {
             let sign = _mm512_castsi512_ps(_mm512_set1_epi32(SIGN));
             _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b))
         }
-    }
-    #[inline(always)]
-    fn equal(self, a: __m512, b: __m512) -> u32 {
-        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b).into() }
     }
     #[inline(always)]
     fn any_non_finite(self, a: __m512) -> bool {
