@@ -122,6 +122,16 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// A format or file type of llama.cpp that tersor does not write.
+    #[error("{what} `{name}` is not yet supported, nearest: {nearest}")]
+    Unsupported {
+        /// `format` or `file type`.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The nearest by bits per weight that is written.
+        nearest: &'static str,
+    },
     /// A rule that cannot be read.
     #[error("rule `{rule}`: {problem}")]
     BadRule {
@@ -169,6 +179,20 @@ pub enum Error {
         format: &'static str,
         /// `GGUF` or `safetensors`.
         container: &'static str,
+    },
+    /// A file type that is of no use without an importance matrix.
+    #[error(
+        "tensor `{tensor}`: {format} in a {file_type} file needs an importance matrix, which tersor does not take yet"
+    )]
+    NeedsImatrix {
+        /// Its name.
+        tensor: String,
+        /// As chosen.
+        format: &'static str,
+        /// The file type.
+        file_type: &'static str,
+        /// The file type that needs none.
+        instead: &'static str,
     },
     /// The source is quantized already.
     #[error(
@@ -299,8 +323,10 @@ impl Error {
             Error::UnmatchedTensors { .. } => "if the model does not need them, drop each with `--drop PATTERN`".into(),
             Error::RuleUnmatched { near, .. } if !near.is_empty() => format!("names here look like {}", list(near)),
             Error::Misshapen { .. } => {
-                "add a rule with a format that divides the row, or pass `--fallback llama` without `--strict`".into()
+                "add a rule with a format that divides the row, or pass `--fallback llama` or `auto` without `--strict`"
+                    .into()
             }
+            Error::NeedsImatrix { instead, .. } => format!("`--type {instead}` needs none"),
             Error::AlreadyQuantized { .. } => "pass `--allow-requantize` to do it all the same".into(),
             Error::NonFinite { .. } => "pass `--allow-non-finite` to keep such values".into(),
             Error::Overflow { .. } => {

@@ -100,6 +100,8 @@ pub enum Why {
     FileType,
     /// The file type's format for this role.
     Role,
+    /// The file type's format for this role in this layer.
+    Layer,
     /// A rule, as typed.
     Rule(String),
     /// Norms, biases and other small tensors stay floats.
@@ -112,6 +114,8 @@ pub enum Why {
     Fallback {
         /// What was wanted.
         wanted: &'static Format,
+        /// Why it is the other one then.
+        choice: &'static str,
     },
     /// Computed from the configuration.
     Computed,
@@ -122,11 +126,14 @@ impl fmt::Display for Why {
         match self {
             Why::FileType => f.write_str("type"),
             Why::Role => f.write_str("type, for this role"),
+            Why::Layer => f.write_str("type, for this layer"),
             Why::Rule(rule) => write!(f, "rule {rule}"),
             Why::Float => f.write_str("stays float"),
             Why::Kept => f.write_str("as in the source"),
             Why::Nearest => f.write_str("a float that holds the source's values"),
-            Why::Fallback { wanted } => write!(f, "rows do not divide by {}, as {} wants", wanted.block, wanted.name),
+            Why::Fallback { wanted, choice } => {
+                write!(f, "rows do not divide by {}, as {} wants; {choice}", wanted.block, wanted.name)
+            }
             Why::Computed => f.write_str("from the configuration"),
         }
     }
@@ -165,7 +172,7 @@ impl TensorPlan {
 
     /// Bytes that the fallback costs beyond the wanted format, were rows padded to its block.
     pub fn fallback_cost(&self) -> Option<f64> {
-        let Why::Fallback { wanted } = &self.why else { return None };
+        let Why::Fallback { wanted, .. } = &self.why else { return None };
         Some(self.bytes() as f64 - self.shape.values() as f64 * wanted.bits_per_weight() / 8.0)
     }
 

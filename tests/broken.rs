@@ -211,7 +211,7 @@ fn sound_models_are_quantized() {
     for case in VALID {
         let (ran, left) = run("quantize", case, &["--quiet"]);
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{case}");
-        assert!(left.len() == 1 && left[0].ends_with("-Q8_0.gguf"), "{case}: {left:?}");
+        assert!(left.len() == 1 && left[0].ends_with("-Q4_K_M.gguf"), "{case}: {left:?}");
     }
 }
 

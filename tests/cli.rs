@@ -39,7 +39,7 @@ blk.{n}.ffn_down.weight      256 x 768  bf16  q8_0  208896  type
 #[test]
 fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let folder = empty();
-    let ran = tersor_in(&folder, &["quantize", &fixture("tiny-llama"), "--dry-run", "-q"]).exits(0);
+    let ran = tersor_in(&folder, &["quantize", &fixture("tiny-llama"), "-t", "q8_0", "--dry-run", "-q"]).exits(0);
     let head = "tensor                         shape  from  to     bytes  why
 token_embd.weight         1024 x 256  bf16  q8_0  278528  type
 ";
@@ -59,10 +59,18 @@ output     tiny-llama-Q8_0.gguf (not written)
 }
 
 #[test]
+fn the_default_is_q4_k_m() {
+    let ran = tersor(&["quantize", &fixture("tiny-llama"), "--dry-run", "-q"]).exits(0);
+    for line in ["recipe     type=q4_k_m\n", "fallbacks  none\n", "output     tiny-llama-Q4_K_M.gguf (not written)\n"] {
+        assert!(ran.out.contains(line), "{}", ran.out);
+    }
+}
+
+#[test]
 fn a_dry_run_as_json() {
     let plan = json(&tersor(&["quantize", &fixture("broken/hf-valid"), "--dry-run", "--json", "-q"]).exits(0));
     assert_eq!(plan["schema"], 1);
-    assert_eq!(plan["outputs"], serde_json::json!(["hf-valid-Q8_0.gguf"]));
+    assert_eq!(plan["outputs"], serde_json::json!(["hf-valid-Q4_K_M.gguf"]));
     assert_eq!(plan["tensors"][0]["name"], "token_embd.weight");
     assert_eq!(plan["tensors"][0]["to"], "f16");
     assert_eq!(plan["tensors"][0]["fallback_from"], "q8_0");
@@ -72,7 +80,7 @@ fn a_dry_run_as_json() {
 #[test]
 fn a_run_ends_with_a_report() {
     let folder = empty();
-    let ran = tersor_in(&folder, &["quantize", &fixture("tiny-spm"), "-q"]).exits(0);
+    let ran = tersor_in(&folder, &["quantize", &fixture("tiny-spm"), "-t", "q8_0", "-q"]).exits(0);
     for line in
         ["fallbacks    none\n", "output       tiny-spm-Q8_0.gguf\n", "try it       llama-cli -m tiny-spm-Q8_0.gguf\n"]
     {
@@ -80,8 +88,9 @@ fn a_run_ends_with_a_report() {
     }
     assert!(ran.out.contains("checked      structure, tokenizer on "), "{}", ran.out);
     assert_eq!(ran.err, "");
-    let report =
-        json(&tersor_in(&folder, &["quantize", &fixture("tiny-spm"), "-q", "--json", "-o", "b.gguf"]).exits(0));
+    let report = json(
+        &tersor_in(&folder, &["quantize", &fixture("tiny-spm"), "-qt", "q8_0", "--json", "-o", "b.gguf"]).exits(0),
+    );
     assert_eq!((&report["schema"], &report["checked"]), (&Value::from(1), &Value::from(true)));
     assert_eq!(report["source_blake3"].as_str().map(str::len), Some(64));
     assert_eq!(report["totals"]["fallback_bytes"].to_string(), "0.0");
@@ -110,7 +119,11 @@ fn formats_and_families() {
     assert_eq!(lines[4], "q8_0          8.5000     32     34  reads and writes");
     assert!(lines.contains(&"f8_e4m3       8.0000      1      1  reads"));
     let rows = json(&tersor(&["formats", "--json"]).exits(0));
-    assert_eq!(rows["formats"].as_array().unwrap().len(), lines.len() - 1);
+    let end = lines.iter().position(|l| l.is_empty()).unwrap();
+    assert_eq!(rows["formats"].as_array().unwrap().len(), end - 1);
+    assert_eq!(lines[end + 1], "type       also  general.file_type  base");
+    assert!(lines.contains(&"q4_k_m     q4_k                 15  q4_k"), "{formats}");
+    assert_eq!(rows["file_types"].as_array().unwrap().len(), lines.len() - end - 2);
     let families = tersor(&["archs"]).exits(0).out;
     assert!(families.starts_with("llama    LlamaForCausalLM, MistralForCausalLM\n"), "{families}");
     assert_eq!(json(&tersor(&["archs", "--json"]))["architectures"][0]["gguf"], "llama");
@@ -140,6 +153,10 @@ fn spellings_of_other_tools_get_a_hint() {
         (&["quantize", &model, "Q4_0"], "hint: a type is given as `--type q4_0`"),
         (&["quantize", &model, "out.gguf"], "hint: an output is given as `-o out.gguf`"),
         (&["quantize", &model, "--type", "q9_9"], "unknown file type `q9_9`; known are f32, f16, bf16, q8_0"),
+        (&["quantize", &model, "--type", "IQ2_M"], "file type `IQ2_M` is not yet supported, nearest: q2_k"),
+        (&["quantize", &model, "--rule", "x=iq3_s"], "format `iq3_s` is not yet supported, nearest: q3_k"),
+        (&["quantize", &model, "--fallback", "q1_0"], "format `q1_0` is not yet supported, nearest: tq1_0"),
+        (&["quantize", &model, "Q4_K"], "hint: a type is given as `--type q4_k`"),
         (&["quantize", &model, "--rule", "x=q9"], "unknown format `q9`; known are f32"),
         (&["quantize", &model, "--rule", "x"], "no `=`; write PATTERN=FORMAT"),
         (&["quantize", &model, "--split-max-size", "big"], "write a number of bytes, or one with K, M or G"),
@@ -177,7 +194,7 @@ fn a_repository_is_looked_up_in_the_cache() {
     run(&["inspect", "some/model"]).exits(0);
     run(&["inspect", "some/model@0123abcd"]).exits(0);
     let made = run(&["quantize", "some/model", "-q"]).exits(0);
-    assert!(made.out.contains("output       model-Q8_0.gguf\n"), "the name is the repository's: {}", made.out);
+    assert!(made.out.contains("output       model-Q4_K_M.gguf\n"), "the name is the repository's: {}", made.out);
     let missing =
         run(&["quantize", "some/other", "-q"]).fails(1, "`some/other` is neither a path nor in the Hugging Face");
     assert!(missing.err.ends_with("hint: hf download some/other\n"), "{}", missing.err);

@@ -33,6 +33,8 @@ pub enum Role {
     AttnV,
     /// Fused query, key and value projection.
     AttnQkv,
+    /// Keys and values out of the latent that they share (multi-head latent attention).
+    AttnKvB,
     /// Output projection of attention.
     AttnOutput,
     /// Gate projection of the feed-forward part.
@@ -47,6 +49,14 @@ pub enum Role {
     Bias,
     /// Everything else.
     Other,
+}
+
+impl Role {
+    /// The name in reports.
+    pub fn name(self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value.as_str().unwrap_or_default().to_owned()
+    }
 }
 
 /// One family.

@@ -2,22 +2,27 @@
 
 use super::Role;
 
-/// Module names within a GGUF tensor name.
-const ROLES: &[(&str, Role)] = &[
-    ("token_embd", Role::TokenEmbedding),
-    ("output", Role::Output),
-    ("attn_q", Role::AttnQ),
-    ("attn_k", Role::AttnK),
-    ("attn_v", Role::AttnV),
-    ("attn_qkv", Role::AttnQkv),
-    ("attn_output", Role::AttnOutput),
-    ("ffn_gate", Role::FfnGate),
-    ("ffn_up", Role::FfnUp),
-    ("ffn_down", Role::FfnDown),
-    ("ffn_gate_exps", Role::FfnGate),
-    ("ffn_up_exps", Role::FfnUp),
-    ("ffn_down_exps", Role::FfnDown),
+/// Whole names.
+const NAMES: &[(&str, Role)] = &[
+    ("output.weight", Role::Output),
+    ("token_embd.weight", Role::TokenEmbedding),
+    ("per_layer_token_embd.weight", Role::TokenEmbedding),
 ];
+
+/// How the last part of a name ends, before `.weight`: cross attention counts as attention.
+const ENDS: &[(&str, Role)] = &[
+    ("_norm", Role::Norm),
+    ("attn_qkv", Role::AttnQkv),
+    ("attn_kv_b", Role::AttnKvB),
+    ("attn_v", Role::AttnV),
+    ("attn_k", Role::AttnK),
+    ("attn_q", Role::AttnQ),
+    ("attn_output", Role::AttnOutput),
+];
+
+/// What stands anywhere in a name: experts, shared or not, stacked or not, count as the feed-forward part.
+const PARTS: &[(&str, Role)] =
+    &[("ffn_gate_inp", Role::Other), ("ffn_up", Role::FfnUp), ("ffn_gate", Role::FfnGate), ("ffn_down", Role::FfnDown)];
 
 /// Parts of names that llama-quantize never quantizes, since ggml's operations on them want floats.
 const KEPT: &[&str] = &[
@@ -61,17 +66,17 @@ const KEPT: &[&str] = &[
 /// Whole names that are never quantized.
 const KEPT_NAMES: &[&str] = &["position_embd.weight", "token_types.weight"];
 
-/// What the tensor with this GGUF name is for.
+/// What the tensor with this GGUF name is for: for weight matrices the categories of llama-quantize.
 pub fn role_of(name: &str) -> Role {
     if name.ends_with(".bias") {
         return Role::Bias;
     }
     let Some(module) = name.strip_suffix(".weight") else { return Role::Other };
     let module = module.rsplit('.').next().unwrap_or(module);
-    if module.ends_with("_norm") {
-        return Role::Norm;
-    }
-    ROLES.iter().find(|(m, _)| *m == module).map_or(Role::Other, |(_, role)| *role)
+    let whole = NAMES.iter().find(|(n, _)| *n == name);
+    let found = whole.or_else(|| ENDS.iter().find(|(end, _)| module.ends_with(end)));
+    let found = found.or_else(|| PARTS.iter().find(|(part, _)| name.contains(part)));
+    found.map_or(Role::Other, |(_, role)| *role)
 }
 
 /// True for the tensors whose format may be chosen: weight matrices that ggml can use quantized.
@@ -121,6 +126,16 @@ mod tests {
             ("blk.0.attn_q.bias", Role::Bias),
             ("blk.0.attn_q_norm.weight", Role::Norm),
             ("enc.blk.0.ffn_gate.weight", Role::FfnGate),
+            ("dec.blk.0.cross_attn_v.weight", Role::AttnV),
+            ("blk.0.attn_qkv.weight", Role::AttnQkv),
+            ("blk.0.attn_kv_b.weight", Role::AttnKvB),
+            ("blk.0.attn_v_b.weight", Role::Other),
+            ("blk.0.ffn_down_shexp.weight", Role::FfnDown),
+            ("blk.0.ffn_down.3.weight", Role::FfnDown),
+            ("blk.0.ffn_gate_up_exps.weight", Role::FfnGate),
+            ("blk.0.ffn_gate_inp.weight", Role::Other),
+            ("per_layer_token_embd.weight", Role::TokenEmbedding),
+            ("dec.output.weight", Role::Other),
             ("rope_freqs.weight", Role::Other),
         ] {
             assert_eq!(role_of(name), role, "{name}");

@@ -39,10 +39,10 @@ pub(super) enum Command {
 pub(super) struct QuantizeArgs {
     /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
     pub(super) model: PathBuf,
-    /// File type, in llama-quantize's names: q8_0, q5_1, q5_0, q4_1, q4_0, bf16, f16, f32
+    /// File type, in llama-quantize's names; `tersor formats` lists them
     #[arg(short, long, default_value = DEFAULT_TYPE, value_parser = FileType::by_name, ignore_case = true)]
     pub(super) r#type: &'static FileType,
-    /// One format throughout, without the type's exceptions for output and embedding
+    /// The type's base format throughout, without its exceptions
     #[arg(long)]
     pub(super) pure: bool,
     /// Format of the output head
@@ -51,8 +51,9 @@ pub(super) struct QuantizeArgs {
     /// Format of the token embedding
     #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
     pub(super) token_embedding_type: Option<&'static Format>,
-    /// What rows get that do not divide into blocks: llama (llama-quantize's substitutes) or a format
-    #[arg(long, default_value = "llama", value_name = "llama|FORMAT", value_parser = parse_fallback)]
+    /// What rows get that do not divide into blocks: llama (llama-quantize's substitutes), auto (the format that loses
+    /// least for at most half a bit more) or a format
+    #[arg(long, default_value = "llama", value_name = "llama|auto|FORMAT")]
     pub(super) fallback: Fallback,
     /// Make such rows an error
     #[arg(long)]
@@ -64,7 +65,7 @@ pub(super) struct QuantizeArgs {
 }
 
 /// The type when none is given.
-pub(super) const DEFAULT_TYPE: &str = "q8_0";
+pub(super) const DEFAULT_TYPE: &str = "q4_k_m";
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
@@ -194,13 +195,6 @@ pub(super) struct ListArgs {
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
-}
-
-fn parse_fallback(text: &str) -> Result<Fallback, crate::Error> {
-    match text {
-        "llama" => Ok(Fallback::Llama),
-        name => crate::recipe::written_format(name).map(Fallback::Format),
-    }
 }
 
 /// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them.

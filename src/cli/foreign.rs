@@ -1,7 +1,7 @@
 //! Options of the tools that people come from: an error that says how tersor spells them.
 
 use super::USAGE;
-use crate::recipe::FILE_TYPES;
+use crate::recipe::FileType;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::process::ExitCode;
 
@@ -40,7 +40,7 @@ fn hint(typed: &str) -> Option<String> {
     if let Some((_, here)) = SPELLINGS.iter().find(|(there, _)| *there == name) {
         return Some(format!("here that is {here}"));
     }
-    if FILE_TYPES.iter().any(|t| t.name.eq_ignore_ascii_case(typed)) {
+    if FileType::by_name(typed).is_ok() {
         return Some(format!("a type is given as `--type {}`", typed.to_lowercase()));
     }
     typed.ends_with(".gguf").then(|| format!("an output is given as `-o {typed}`"))

@@ -5,6 +5,7 @@ use super::{print, print_json};
 use crate::SCHEMA;
 use crate::arch::ARCHITECTURES;
 use crate::error::Result;
+use crate::recipe::{FILE_TYPES, FileType};
 use crate::report::support;
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -26,6 +27,14 @@ struct FormatRow {
     about: Option<&'static str>,
 }
 
+#[derive(Serialize)]
+struct FileTypeRow {
+    name: &'static str,
+    alias: Option<&'static str>,
+    general_file_type: u32,
+    base: &'static str,
+}
+
 pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
     let rows: Vec<FormatRow> = FORMATS
         .iter()
@@ -42,14 +51,20 @@ pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
             about: f.codec.map(|c| c.about),
         })
         .collect();
+    let row = |t: &FileType| FileTypeRow { name: t.name, alias: t.alias, general_file_type: t.id, base: t.base };
+    let types: Vec<FileTypeRow> = FILE_TYPES.iter().map(row).collect();
     if args.json {
-        print_json(&json!({ "schema": SCHEMA, "formats": rows }));
+        print_json(&json!({ "schema": SCHEMA, "formats": rows, "file_types": types }));
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::from("format   bits/weight  block  bytes  tersor\n");
     for f in FORMATS.iter().filter(|f| f.class != Class::Integer) {
         let does = support(f);
         text += &format!("{:8} {:11.4}  {:5}  {:5}  {does}\n", f.name, f.bits_per_weight(), f.block, f.bytes);
+    }
+    text += "\ntype       also  general.file_type  base\n";
+    for t in &types {
+        text += &format!("{:9}  {:4}  {:17}  {}\n", t.name, t.alias.unwrap_or(""), t.general_file_type, t.base);
     }
     print(&text);
     Ok(ExitCode::SUCCESS)

@@ -46,6 +46,11 @@ macro_rules! values {
             pub fn len(&self) -> usize {
                 match self { $(Array::$variant(v) => v.len(),)* }
             }
+
+            /// The first element.
+            pub fn first(&self) -> Option<Value> {
+                match self { $(Array::$variant(v) => v.first().cloned().map(Value::$variant),)* }
+            }
         }
 
         impl fmt::Display for Value {

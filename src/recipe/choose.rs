@@ -1,9 +1,11 @@
 //! Which format a tensor gets, in llama-quantize's order of decisions.
 
-use super::{Fallback, Recipe, Target};
+use super::model::Model;
+use super::{Recipe, Target, mix};
 use crate::arch::{Role, quantizable};
 use crate::error::{Error, Result};
 use crate::plan::{Container, Why};
+use crate::tensor::Shape;
 use tersor_kernels::{Class, Format};
 
 /// What the choice depends on.
@@ -15,35 +17,54 @@ pub(super) struct Candidate<'a> {
     pub(super) role: Role,
     /// The embedding that serves as output head too; its role is then the output's.
     pub(super) tied: bool,
-    pub(super) rank: usize,
-    pub(super) cols: u64,
+    pub(super) shape: &'a Shape,
     /// As stored.
     pub(super) stored: &'static Format,
+    /// Of which it is a part.
+    pub(super) model: &'a Model,
     /// The source is a GGUF file, whose small tensors have the type that their family wants.
     pub(super) from_gguf: bool,
 }
 
 /// Format and reason.
+///
+/// # Errors
+/// [`Error::NeedsImatrix`], [`Error::Misshapen`] for a strict recipe, and whatever keeps the stored values from being
+/// encoded.
 pub(super) fn choose(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
-    let (wanted, why) = wanted(recipe, c);
-    let container = match recipe.container {
-        Container::Gguf if wanted.ggml.is_none() => Some("GGUF"),
-        Container::Safetensors if wanted.safetensors.is_none() => Some("safetensors"),
-        _ => None,
-    };
-    if let Some(container) = container {
-        return Err(Error::NoEncoder { tensor: c.name.to_owned(), format: wanted.name, container });
+    let (format, why) = decide(recipe, c)?;
+    if format != c.stored {
+        check_source(recipe, c, format)?;
     }
-    let (format, why) = if c.cols.is_multiple_of(wanted.block as u64) {
+    Ok((format, why))
+}
+
+/// The choice alone, whether or not tersor has the codecs for it.
+pub(super) fn decide(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
+    let (wanted, why) = wanted(recipe, c);
+    let written = match recipe.container {
+        Container::Gguf => wanted.ggml.is_some(),
+        Container::Safetensors => wanted.safetensors.is_some(),
+    };
+    if !written {
+        return Err(no_encoder(recipe, c, wanted));
+    }
+    let cols = c.shape.cols();
+    let (format, why) = if cols.is_multiple_of(wanted.block as u64) {
         (wanted, why)
     } else if recipe.strict {
         let (tensor, format, block) = (c.name.to_owned(), wanted.name, wanted.block);
-        return Err(Error::Misshapen { tensor, cols: c.cols, format, block });
+        return Err(Error::Misshapen { tensor, cols, format, block });
     } else {
-        (substitute(recipe.fallback, c.cols), Why::Fallback { wanted })
+        let (format, choice) = recipe.fallback.choose(wanted, cols);
+        (format, Why::Fallback { wanted, choice })
     };
-    if format != c.stored {
-        check_source(recipe, c, format)?;
+    if let Target::Type(t) = recipe.target
+        && choosable(recipe, c)
+        && let Some(instead) = t.instead(format, c.role)
+    {
+        let (tensor, format, file_type) = (c.name.to_owned(), format.name, t.name);
+        return Err(Error::NeedsImatrix { tensor, format, file_type, instead });
     }
     Ok((format, why))
 }
@@ -71,16 +92,17 @@ fn wanted(recipe: &Recipe, c: &Candidate<'_>) -> (&'static Format, Why) {
             float => (float, Why::Nearest),
         },
         Target::Float(format) => (format, Why::FileType),
-        Target::Type(file_type) => match file_type.for_role(c.role).filter(|_| !recipe.pure) {
-            Some(format) => (format, Why::Role),
-            None => (file_type.base(), Why::FileType),
-        },
+        Target::Type(t) => {
+            let exception = if recipe.pure { None } else { mix::exception(t, c) };
+            exception.unwrap_or((t.base(), Why::FileType))
+        }
     }
 }
 
 /// True for tensors whose format is a matter of choice: in GGUF the weight matrices, in safetensors every float.
 pub(super) fn choosable(recipe: &Recipe, c: &Candidate<'_>) -> bool {
-    c.stored.class != Class::Integer && (recipe.container == Container::Safetensors || quantizable(c.name, c.rank))
+    c.stored.class != Class::Integer
+        && (recipe.container == Container::Safetensors || quantizable(c.name, c.shape.rank()))
 }
 
 /// The stored format where the output's readers can use it, otherwise a float that loses nothing they could see.
@@ -93,16 +115,19 @@ fn nearest_float(stored: &'static Format, container: Container, from_gguf: bool)
     }
 }
 
-/// llama-quantize stores rows in f16 that no 32-value block divides.
-fn substitute(fallback: Fallback, cols: u64) -> &'static Format {
-    match fallback {
-        Fallback::Format(f) if cols.is_multiple_of(f.block as u64) => f,
-        _ => named("f16"),
-    }
+fn no_encoder(recipe: &Recipe, c: &Candidate<'_>, format: &Format) -> Error {
+    let container = match recipe.container {
+        Container::Gguf => "GGUF",
+        Container::Safetensors => "safetensors",
+    };
+    Error::NoEncoder { tensor: c.name.to_owned(), format: format.name, container }
 }
 
 /// The stored values can be had, and are worth encoding.
 fn check_source(recipe: &Recipe, c: &Candidate<'_>, format: &'static Format) -> Result<()> {
+    if format.encoder().is_none() {
+        return Err(no_encoder(recipe, c, format));
+    }
     if c.stored.decoder().is_none() {
         return Err(Error::NoDecoder { tensor: c.name.to_owned(), format: c.stored.name, wanted: format.name });
     }

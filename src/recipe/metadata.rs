@@ -1,7 +1,7 @@
 //! The `general.` and `tersor.` keys of a GGUF file.
 
 use super::card::Card;
-use super::{FILE_TYPES, Recipe, Target};
+use super::{FileType, Recipe, Target};
 use crate::gguf::Metadata;
 use crate::plan::Plan;
 use crate::sink::{NO_DIGEST, SOURCE_HASH};
@@ -64,7 +64,7 @@ fn size_label(parameters: u64) -> String {
 
 /// What the file is made of and how: file type, versions, recipe, room for the source's hash.
 pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
-    let known = |name: &str| FILE_TYPES.iter().find(|t| t.name == name).map(|t| t.id);
+    let known = |name: &str| FileType::find(name).map(|t| t.id);
     let id = match recipe.target {
         Target::Type(t) => Some(t.id),
         Target::Float(f) => known(f.name),

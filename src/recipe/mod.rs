@@ -2,13 +2,20 @@
 
 mod card;
 mod choose;
+mod fallback;
 mod file_type;
 mod folder;
 mod metadata;
+mod mix;
+mod model;
 mod resolve;
 mod rule;
+#[cfg(test)]
+mod tests;
 
+pub use fallback::Fallback;
 pub use file_type::{FILE_TYPES, FileType, written_format};
+pub use mix::{MIX, Mix, When};
 pub use resolve::{Head, Job, resolve};
 pub use rule::{Override, Rule};
 
@@ -23,7 +30,7 @@ pub struct Recipe {
     pub container: Container,
     /// The format of weight matrices.
     pub target: Target,
-    /// One format throughout, without the file type's exceptions by role.
+    /// One format throughout, without the file type's exceptions.
     pub pure: bool,
     /// Formats by name; the first match wins.
     pub rules: Vec<Rule>,
@@ -54,21 +61,12 @@ pub struct Recipe {
 /// The format of weight matrices.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// A file type: a format and its exceptions by role.
+    /// A file type: a format and its exceptions.
     Type(&'static FileType),
     /// Every float in this format.
     Float(&'static Format),
     /// As in the source.
     Keep,
-}
-
-/// What rows get that do not divide into blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fallback {
-    /// llama-quantize's substitutions.
-    Llama,
-    /// This format where it divides, llama-quantize's otherwise.
-    Format(&'static Format),
 }
 
 impl Recipe {
@@ -104,8 +102,8 @@ impl Recipe {
         words.extend(flags.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()));
         words.extend(self.output_type.map(|f| format!("output={}", f.name)));
         words.extend(self.embedding_type.map(|f| format!("embedding={}", f.name)));
-        if let Fallback::Format(f) = self.fallback {
-            words.push(format!("fallback={}", f.name));
+        if self.fallback != Fallback::Llama {
+            words.push(format!("fallback={}", self.fallback));
         }
         words.extend(self.rules.iter().map(|r| format!("rule:{}", r.text)));
         words.extend(self.drop.iter().map(|p| format!("drop:{p}")));

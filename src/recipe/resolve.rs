@@ -2,6 +2,7 @@
 
 use super::choose::{Candidate, choosable, choose};
 use super::folder::{self, NamedFile};
+use super::model::Model;
 use super::{Recipe, metadata};
 use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Settings, glob, with_layer};
 use crate::error::{Error, Result};
@@ -87,6 +88,7 @@ struct Planner<'a> {
     source: &'a Source,
     recipe: &'a Recipe,
     from_gguf: bool,
+    model: Model,
     /// The embedding serves as output head.
     tied: bool,
     float8: Option<(u64, u64)>,
@@ -97,10 +99,10 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(source: &'a Source, recipe: &'a Recipe, tied: bool) -> Self {
+    fn new(source: &'a Source, recipe: &'a Recipe, model: Model, tied: bool) -> Self {
         let from_gguf = matches!(source.origin, Origin::Gguf { .. });
         let (tensors, dropped, used) = Default::default();
-        Planner { source, recipe, from_gguf, tied, float8: None, tensors, dropped, used }
+        Planner { source, recipe, from_gguf, model, tied, float8: None, tensors, dropped, used }
     }
 
     /// True when the user asked to leave this tensor out.
@@ -120,9 +122,9 @@ impl<'a> Planner<'a> {
             names: &[&stored.name, &name],
             role: if tied { Role::Output } else { role },
             tied,
-            rank: stored.shape.rank(),
-            cols: stored.shape.cols(),
+            shape: &stored.shape,
             stored: stored.format,
+            model: &self.model,
             from_gguf: self.from_gguf,
         };
         let (format, why) = choose(self.recipe, &candidate)?;
@@ -191,10 +193,18 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Names of the source's tensors that the user does not leave out.
+fn kept<'a>(source: &'a Source, recipe: &'a Recipe) -> impl Iterator<Item = &'a str> {
+    let names = source.tensors().iter().map(|t| t.name.as_str());
+    names.filter(|name| !recipe.drop.iter().any(|p| glob(p, name)))
+}
+
 fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<String, Value>) -> Result<Job> {
     let path = source.config_path();
     let settings = arch::from_config(&path, config)?;
-    let mut planner = Planner::new(source, recipe, settings.tied);
+    let in_gguf = |name: &str| settings.architecture.by_hf(name).map(|(rule, layer)| with_layer(rule.gguf, layer));
+    let model = Model::from_settings(&settings, kept(source, recipe).filter_map(in_gguf));
+    let mut planner = Planner::new(source, recipe, model, settings.tied);
     planner.float8 = folder::float8_blocks(&path, config)?;
     plan_by_rules(&mut planner, &settings, Direction::ToGguf)?;
     if let Some(values) = settings.rope_divisors() {
@@ -366,7 +376,8 @@ fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<
     if carried.text("general.architecture").is_none() {
         return Err(Error::MissingKey { path: source.path.clone(), key: "general.architecture".into() });
     }
-    let mut planner = Planner::new(source, recipe, source.find("output.weight").is_none());
+    let model = Model::from_metadata(carried, kept(source, recipe).map(str::to_owned));
+    let mut planner = Planner::new(source, recipe, model, source.find("output.weight").is_none());
     plan_as_named(&mut planner, arch::role_of)?;
     let plan = planner.finish()?;
     let mut m = carried.clone();
@@ -383,7 +394,7 @@ fn metadata_hash(metadata: &Metadata) -> (String, blake3::Hash) {
 
 fn folder_to_folder(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<String, Value>) -> Result<Job> {
     let path = source.config_path();
-    let mut planner = Planner::new(source, recipe, false);
+    let mut planner = Planner::new(source, recipe, Model::default(), false);
     planner.float8 = folder::float8_blocks(&path, config)?;
     let known = arch::architecture_of(&path, config).ok();
     plan_as_named(&mut planner, |name| known.and_then(|a| a.by_hf(name)).map_or(Role::Other, |(rule, _)| rule.role))?;
@@ -406,7 +417,7 @@ fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Resul
     let tied = source.find("output.weight").is_none();
     let divisors = source.find(ROPE_FREQS).map(|id| small_tensor(source, id)).transpose()?;
     let settings = arch::from_metadata(path, carried, embedding, tied, divisors.as_deref())?;
-    let mut planner = Planner::new(source, recipe, tied);
+    let mut planner = Planner::new(source, recipe, Model::default(), tied);
     plan_by_rules(&mut planner, &settings, Direction::ToFolder)?;
     let plan = planner.finish()?;
     let has = |part: &str| plan.tensors.iter().any(|t| t.role == Role::Bias && t.name.contains(part));

@@ -72,7 +72,7 @@ pub struct Totals {
     pub formats: Vec<FormatRow>,
     /// Tensors that did not get the wanted format.
     pub fallbacks: usize,
-    /// What that costs in bytes.
+    /// What that costs in bytes; less than 0 where the substitutes are smaller.
     pub fallback_bytes: f64,
 }
 
@@ -144,7 +144,7 @@ impl PlanReport {
             bytes: t.bytes(),
             why: t.why.to_string(),
             fallback_from: match &t.why {
-                Why::Fallback { wanted } => Some(wanted.name),
+                Why::Fallback { wanted, .. } => Some(wanted.name),
                 _ => None,
             },
         });

@@ -41,7 +41,8 @@ fn sums(recipe: &str, totals: &Totals) -> Vec<Vec<String>> {
     let fallbacks = match totals.fallbacks {
         0 => "none".to_owned(),
         n => {
-            format!("{}, {} more", crate::error::count(n, "tensor"), human_bytes(totals.fallback_bytes.max(0.0) as u64))
+            let (bytes, than) = (totals.fallback_bytes, if totals.fallback_bytes < 0.0 { "less" } else { "more" });
+            format!("{}, {} {than}", crate::error::count(n, "tensor"), human_bytes(bytes.abs() as u64))
         }
     };
     let size = format!(

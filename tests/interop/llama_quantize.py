@@ -25,11 +25,10 @@ QUIET = llama_cpp.llama_log_callback(lambda *_: None)  # ctypes needs it to stay
 
 
 def quantize(source, out):
-    """llama-quantize SOURCE OUT Q4_0 --output-tensor-type q8_0 --token-embedding-type q8_0"""
+    """llama-quantize SOURCE OUT Q4_0"""
     llama_cpp.llama_log_set(QUIET, None)
     p = llama_cpp.llama_model_quantize_default_params()
     p.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
-    p.output_tensor_type = p.token_embedding_type = int(gguf.GGMLQuantizationType.Q8_0)
     p.nthread = 2
     assert llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), p) == 0
 

@@ -103,8 +103,8 @@ fn the_recipe_names_no_defaults() {
     for (args, recipe) in [
         (&["quantize", "-t", "q8_0"][..], "type=q8_0"),
         (&["quantize", "-t", "q4_0", "--strict", "--fallback", "llama"], "type=q4_0 strict"),
-        (&["quantize", "--output-tensor-type", "f16", "--fallback", "bf16"], "type=q8_0 output=f16 fallback=bf16"),
-        (&["quantize", "--token-embedding-type", "F16"], "type=q8_0 embedding=f16"),
+        (&["quantize", "--output-tensor-type", "f16", "--fallback", "bf16"], "type=q4_k_m output=f16 fallback=bf16"),
+        (&["quantize", "--token-embedding-type", "F16"], "type=q4_k_m embedding=f16"),
         (&["convert"], "dtype=keep"),
         (&["convert", "--dtype", "f16"], "dtype=f16"),
     ] {

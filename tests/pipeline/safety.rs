@@ -10,7 +10,7 @@ use tempfile::TempDir;
 fn models() -> TempDir {
     let folder = empty();
     copy_folder(&fixture("tiny-spm"), &folder.path().join("hf"));
-    tersor_in(&folder, &["quantize", "hf", "-qo", "m.gguf"]).exits(0);
+    tersor_in(&folder, &["quantize", "hf", "-t", "q8_0", "-qo", "m.gguf"]).exits(0);
     folder
 }
 
@@ -114,6 +114,6 @@ fn options_without_effect_are_errors() {
 #[test]
 fn more_threads_than_there_is_work_are_no_matter() {
     let folder = models();
-    tersor_in(&folder, &["quantize", "hf", "--threads", "60000", "-qo", "many.gguf"]).exits(0);
+    tersor_in(&folder, &["quantize", "hf", "-t", "q8_0", "--threads", "60000", "-qo", "many.gguf"]).exits(0);
     assert!(fs::read(at(&folder, "many.gguf")).unwrap() == fs::read(at(&folder, "m.gguf")).unwrap());
 }

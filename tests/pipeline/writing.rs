@@ -38,7 +38,7 @@ fn a_folder_that_is_no_model_is_never_replaced() {
 #[test]
 fn the_source_is_never_the_output() {
     let folder = empty();
-    tersor_in(&folder, &["quantize", &fixture("tiny-spm"), "-qo", "m.gguf"]).exits(0);
+    tersor_in(&folder, &["quantize", &fixture("tiny-spm"), "-t", "q8_0", "-qo", "m.gguf"]).exits(0);
     tersor_in(&folder, &["convert", "m.gguf", "-qo", "hf"]).exits(0);
     fs::hard_link(at(&folder, "m.gguf"), at(&folder, "other-name.gguf")).unwrap();
     let before = fs::read(at(&folder, "m.gguf")).unwrap();
@@ -96,7 +96,7 @@ fn a_signal_leaves_nothing() {
         write_sparse(&folder.path().join("big.gguf"), 1 << 15, 1 << 12);
         let partial = folder.path().join("out.gguf.partial");
         let sent = Cell::new(false);
-        let args = ["quantize", "big.gguf", "-o", "out.gguf", "--threads", "1"];
+        let args = ["quantize", "big.gguf", "-t", "q8_0", "-o", "out.gguf", "--threads", "1"];
         let ran = finish_while(command(folder.path(), &args), |child| {
             if !sent.get() && partial.exists() {
                 sent.set(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
