@@ -13,8 +13,10 @@ pub struct Spent {
 }
 
 impl Spent {
-    pub fn faster(self, other: Spent) -> Spent {
-        if other.wall < self.wall { other } else { self }
+    /// The least of two runs of the same, since other programs only ever add to it; memory, the most.
+    pub fn least(self, other: Spent) -> Spent {
+        let memory = self.memory.max(other.memory);
+        Spent { wall: self.wall.min(other.wall), cpu: self.cpu.min(other.cpu), memory }
     }
 
     /// One after the other.

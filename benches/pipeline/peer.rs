@@ -10,7 +10,7 @@ const PYTHON: &str = "TERSOR_PYTHON";
 /// The path of convert_hf_to_gguf.py; it is in llama.cpp's repository and in the sdist of llama-cpp-python.
 const CONVERTER: &str = "TERSOR_CONVERTER";
 
-/// Both ways for each type, `runs` times in turn; the fastest of each.
+/// Both ways for each type, `runs` times in turn; the least of each.
 pub fn compare(kinds: &[String], runs: usize, model: &Path, folder: &Path) {
     let (ours, theirs, middle) = (folder.join("ours.gguf"), folder.join("theirs.gguf"), folder.join("bf16.gguf"));
     println!("seconds of wall, of CPU, and peak MB");
@@ -37,7 +37,7 @@ pub fn compare(kinds: &[String], runs: usize, model: &Path, folder: &Path) {
             let (bare, _) = spent(tersor(kind, model, &ours).arg("--no-verify")).expect("tersor");
             let peer = python.as_ref().map(|p| quantize(p, kind, &middle, &theirs));
             for (best, found) in best.iter_mut().zip([Some(whole), Some(bare), peer]) {
-                *best = best.into_iter().chain(found).reduce(Spent::faster);
+                *best = best.iter().copied().chain(found).reduce(Spent::least);
             }
         }
         let [Some(whole), Some(bare), peer] = best else { continue };
@@ -65,8 +65,8 @@ fn convert(python: &OsStr, runs: usize, model: &Path, out: &Path) -> Option<Spen
         let _ = std::fs::remove_file(out);
         let mut command = Command::new(python);
         command.arg(&converter).args(["--outtype", "bf16", "--outfile"]).arg(out).arg(model);
-        let (found, _) = spent(&mut command).map_err(|e| println!("{e}")).ok()?;
-        best = best.into_iter().chain([found]).reduce(Spent::faster);
+        let (found, _) = spent(&mut command).map_err(|e| println!("{}", e.lines().last().unwrap_or_default())).ok()?;
+        best = best.into_iter().chain([found]).reduce(Spent::least);
     }
     best
 }
