@@ -130,6 +130,27 @@ fn formats_and_families() {
 }
 
 #[test]
+fn a_format_shows_what_the_page_of_formats_says_of_it() {
+    let pages = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md")).unwrap();
+    for name in ["q4_k", "F16", "f8_e4m3"] {
+        let shown = tersor(&["formats", "show", name]).exits(0).out;
+        let (name, page) = (name.to_lowercase(), shown.split_once("\n\n").unwrap().1);
+        assert_eq!(shown, format!("{name}\n\n{page}"));
+        assert!(page.contains(" bits per weight"), "{page}");
+        let rest = &pages[pages.find(&format!("### {name}\n")).unwrap()..];
+        let section = rest[4..].split("\n### ").next().unwrap();
+        assert_eq!(shown, section);
+    }
+    let shown = tersor(&["formats", "show", "iq2_xxs"]).exits(0).out;
+    let wanted = "iq2_xxs\n\n- 2.0625 bits per weight: 256 values in 66 bytes; GGUF type 16; tersor recognises it\n";
+    assert_eq!(shown, wanted);
+    tersor(&["formats", "show", "q4_9"]).fails(2, "unknown format `q4_9`; known are q4_1, q4_0, q4_k\n");
+    tersor(&["formats", "show", "i8"]).fails(2, "unknown format `i8`; known are f32, f16, bf16");
+    tersor(&["formats", "show"]).fails(2, "<NAME>");
+    tersor(&["formats", "--json", "show", "q4_k"]).fails(2, "show");
+}
+
+#[test]
 fn help_names_every_command() {
     let help = tersor(&["--help"]).exits(0);
     for verb in ["quantize", "convert", "inspect", "verify", "formats", "archs", "completions"] {

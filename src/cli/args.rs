@@ -24,8 +24,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Compare a written model with the one it was made from
     Verify(VerifyArgs),
-    /// List the storage formats
-    Formats(ListArgs),
+    /// List the storage formats, or show one
+    Formats(FormatsArgs),
     /// List the model families
     Archs(ListArgs),
     /// Print a completion script for a shell
@@ -198,6 +198,25 @@ pub(super) struct VerifyArgs {
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct FormatsArgs {
+    #[command(subcommand)]
+    pub(super) one: Option<FormatsCommand>,
+    #[command(flatten)]
+    pub(super) list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FormatsCommand {
+    /// Print layout, size, error and speed of a format
+    Show {
+        /// Its name, such as q4_k
+        #[arg(value_name = "NAME", value_parser = crate::report::shown_format)]
+        format: &'static Format,
+    },
 }
 
 #[derive(Debug, Args)]

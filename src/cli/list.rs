@@ -1,12 +1,12 @@
 //! `tersor formats`, `archs` and `completions`.
 
-use super::args::{Cli, ListArgs};
+use super::args::{Cli, FormatsArgs, FormatsCommand, ListArgs};
 use super::{print, print_json};
 use crate::SCHEMA;
 use crate::arch::ARCHITECTURES;
 use crate::error::Result;
 use crate::recipe::{FILE_TYPES, FileType};
-use crate::report::support;
+use crate::report::{Measured, format_page, support};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
@@ -35,7 +35,11 @@ struct FileTypeRow {
     base: &'static str,
 }
 
-pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
+pub(super) fn formats(args: &FormatsArgs) -> Result<ExitCode> {
+    if let Some(FormatsCommand::Show { format }) = &args.one {
+        print(&format!("{}\n\n{}", format.name, format_page(format, &Measured::COMMITTED)));
+        return Ok(ExitCode::SUCCESS);
+    }
     let rows: Vec<FormatRow> = FORMATS
         .iter()
         .filter(|f| f.class != Class::Integer)
@@ -53,7 +57,7 @@ pub(super) fn formats(args: &ListArgs) -> Result<ExitCode> {
         .collect();
     let row = |t: &FileType| FileTypeRow { name: t.name, alias: t.alias, general_file_type: t.id, base: t.base };
     let types: Vec<FileTypeRow> = FILE_TYPES.iter().map(row).collect();
-    if args.json {
+    if args.list.json {
         print_json(&json!({ "schema": SCHEMA, "formats": rows, "file_types": types }));
         return Ok(ExitCode::SUCCESS);
     }

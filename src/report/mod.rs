@@ -5,8 +5,8 @@ mod inspect;
 mod plan;
 mod text;
 
-pub use formats::formats_page;
 pub(crate) use formats::support;
+pub use formats::{Measured, format_page, formats_page, shown_format};
 pub use inspect::Inspection;
 pub use plan::{PlanReport, RunReport};
 pub use text::{render_comparison, render_inspection, render_plan, render_run};

@@ -2,8 +2,17 @@
 //! the output has, and fsync them. Page cache warm, both in turn, medians.
 //!
 //! `TERSOR_MODELS=DIR cargo bench --bench pipeline [-- RUNS]`; without the variable it runs on fixtures/tiny-llama.
-#![allow(missing_docs, clippy::print_stdout)]
+//! `--model DIR`, `--types A,B` and `--into FOLDER` (for the outputs) choose others; `--peer` compares with llama.cpp's
+//! two steps instead; `--make DIR` writes a checkpoint of 1.78 G random weights for that. See benches/README.md.
+#![allow(missing_docs, unreachable_pub, clippy::print_stdout)]
 
+mod measure;
+mod peer;
+#[path = "../support/mod.rs"]
+mod support;
+mod synthetic;
+
+use measure::children_cpu;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,17 +23,31 @@ use std::time::Instant;
 const PIECE: usize = 1 << 20;
 
 fn main() {
-    let runs = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(7);
-    let model = match std::env::var_os("TERSOR_MODELS") {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1));
+    let standard = match std::env::var_os("TERSOR_MODELS") {
         Some(models) => PathBuf::from(models).join("smollm2-135m"),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama"),
     };
-    let folder = std::env::temp_dir().join(format!("tersor-pipeline-{}", std::process::id()));
+    if let Some(dir) = value("--make") {
+        synthetic::make(Path::new(dir), &standard).expect("room for 3.6 GB");
+        return;
+    }
+    let runs = args.iter().find_map(|a| a.parse().ok()).unwrap_or(7);
+    let model = value("--model").map_or(standard, PathBuf::from);
+    let into = value("--into").map_or_else(std::env::temp_dir, PathBuf::from);
+    let kinds = value("--types").map_or("q8_0,q4_0,bf16", String::as_str);
+    let kinds: Vec<String> = kinds.split(',').map(str::to_owned).collect();
+    let folder = into.join(format!("tersor-pipeline-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     println!("{} runs of each, in turn; model {}", runs, model.display());
-    println!("type   roof s  quantize s  ratio  without check s  ratio  CPU s  peak MB  output MB");
-    for kind in ["q8_0", "q4_0", "bf16"] {
-        row(kind, runs, &model, &folder);
+    if args.iter().any(|a| a == "--peer") {
+        peer::compare(&kinds, runs, &model, &folder);
+    } else {
+        println!("type   roof s  quantize s  ratio  without check s  ratio  CPU s  peak MB  output MB");
+        for kind in &kinds {
+            row(kind, runs, &model, &folder);
+        }
     }
     let _ = std::fs::remove_dir_all(&folder);
 }
@@ -89,15 +112,6 @@ fn roof(model: &Path, out: &Path, bytes: u64) -> f64 {
     }
     file.sync_all().expect("a disk");
     started.elapsed().as_secs_f64()
-}
-
-/// User and system seconds of all finished children, where /proc tells.
-fn children_cpu() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(13) + ticks(14)) / TICKS_PER_SECOND
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
