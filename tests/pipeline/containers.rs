@@ -81,8 +81,8 @@ fn a_float_format_reaches_every_matrix() {
 fn a_split_holds_what_the_single_file_holds() {
     let folder = empty();
     let model = fixture("tiny-llama");
-    tersor_in(&folder, &["quantize", &model, "-qo", "one.gguf"]).exits(0);
-    tersor_in(&folder, &["quantize", &model, "-qo", "cut.gguf", "--split-max-size", "1M"]).exits(0);
+    tersor_in(&folder, &["quantize", &model, "-t", "q8_0", "-qo", "one.gguf"]).exits(0);
+    tersor_in(&folder, &["quantize", &model, "-t", "q8_0", "-qo", "cut.gguf", "--split-max-size", "1M"]).exits(0);
     let parts: Vec<String> = names(folder.path()).into_iter().filter(|n| n.starts_with("cut")).collect();
     assert!(parts.len() > 3, "{parts:?}");
     let one = Gguf::read(at(&folder, "one.gguf"));
