@@ -1,7 +1,6 @@
 //! Sixteen sub-blocks side by side, one in each lane: every sum over a sub-block is vertical.
 
-use super::super::{BadValue, Encoding, Fit, NonFinite, block32, float};
-use super::super::{Decoding, Importance};
+use super::super::{BadValue, Decoding, Encoding, Fit, Importance, NonFinite, block32, float};
 use crate::simd::Lanes;
 
 /// Sub-blocks of a tile.
