@@ -15,8 +15,8 @@ const ROWS: usize = 64;
 const COLUMNS: usize = 2048;
 /// Times that each is measured, in turn with the others; the least counts. Slow ones are measured less often, on a part
 /// of the rows.
-const RUNS: usize = 25;
-const SLOW_RUNS: usize = 9;
+const RUNS: usize = 100;
+const SLOW_RUNS: usize = 20;
 const SLOW_ROWS: usize = 8;
 const SLOW_SECONDS: f64 = 0.005;
 
@@ -73,7 +73,7 @@ impl Bench {
     fn memcpy(&self) -> f64 {
         let mut copy = vec![0f32; self.values.len()];
         let mut least = f64::INFINITY;
-        for _ in 0..4 * RUNS {
+        for _ in 0..RUNS {
             least = least.min(seconds(|| copy.copy_from_slice(black_box(&self.values))));
             black_box(&mut copy);
         }
@@ -161,6 +161,11 @@ fn speed(rows: usize, seconds: f64) -> f64 {
     (rows * COLUMNS) as f64 / seconds / 1e6
 }
 
+/// As many digits as count.
+fn digits(speed: f64) -> String {
+    if speed < 100.0 { format!("{speed:.1}") } else { format!("{speed:.0}") }
+}
+
 /// This thread's CPU seconds in `work`.
 fn seconds(work: impl FnOnce()) -> f64 {
     let clock = || {
@@ -177,10 +182,10 @@ impl Line {
         let [verb, weighed, effort] = self.what;
         let mut text = format!("{:8} {verb} {weighed:10} {effort:4}", self.format);
         for speed in &self.speeds {
-            let _ = write!(text, "{speed:8.0}");
+            let _ = write!(text, "{:>8}", digits(*speed));
         }
         match (self.ggml, self.speeds.last()) {
-            (Some(ggml), Some(ours)) => text += &format!("{ggml:8.0} {:7.2}", ours / ggml),
+            (Some(ggml), Some(ours)) => text += &format!("{:>8} {:7.2}", digits(ggml), ours / ggml),
             _ => text += &" ".repeat(16),
         }
         match (self.error, self.ggml_error) {
@@ -201,9 +206,9 @@ fn saved(lines: &[Line], levels: &[Level]) -> String {
     for line in lines {
         text += &format!("{}\t{}", line.format, line.what.join("\t"));
         for speed in &line.speeds {
-            let _ = write!(text, "\t{speed:.0}");
+            let _ = write!(text, "\t{}", digits(*speed));
         }
-        text += &line.ggml.map_or("\t-\n".to_owned(), |s| format!("\t{s:.0}\n"));
+        text += &line.ggml.map_or("\t-\n".to_owned(), |s| format!("\t{}\n", digits(s)));
     }
     text
 }
