@@ -35,8 +35,20 @@ impl Block32 for Q4_1 {
     }
 }
 
-const FAST: Search =
-    Search { grid: &[(-1.76, -0.83), (-0.77, 0.1), (0.32, 0.34), (0.38, -0.01)], around: &[], refits: 1 };
+const FAST: Search = Search {
+    grid: &[
+        (-1.66, -0.82),
+        (-0.58, 0.27),
+        (-0.16, -0.04),
+        (0.01, 0.28),
+        (0.17, -0.1),
+        (1.06, 0.26),
+        (1.07, 0.93),
+        (1.1, 0.61),
+    ],
+    around: &[],
+    refits: 0,
+};
 const BEST: Search = Search {
     grid: &[
         (-1.71, 0.17),
