@@ -239,11 +239,15 @@ pub(super) fn pack_nibbles(low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
 /// Bit 4 of element j at bit j of a little-endian u32.
 #[inline(always)]
 pub(super) fn pack_fifth_bits(low: &[u8; 16], high: &[u8; 16]) -> [u8; 4] {
-    let mut bits = 0u32;
-    for i in 0..16 {
-        bits |= u32::from(low[i] >> 4) << i | u32::from(high[i] >> 4) << (i + 16);
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Moves bit 8 i to bit 56 + i, and no two bits to the same place.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let eights = low.as_chunks::<8>().0.iter().chain(high.as_chunks::<8>().0);
+    let mut bits = [0; 4];
+    for (codes, bits) in eights.zip(&mut bits) {
+        *bits = ((u64::from_le_bytes(*codes) >> 4 & ONES).wrapping_mul(GATHER) >> 56) as u8;
     }
-    bits.to_le_bytes()
+    bits
 }
 
 /// The largest magnitude, for bounds.
