@@ -1,6 +1,6 @@
 //! What the 32-value formats share: the walk over blocks, reductions in a fixed order, and the f16 of a scale.
 
-use super::search::tile::{inverse, spread};
+use super::search::tile::{self, Searched, Work, inverse, spread};
 use super::{BadValue, Decoding, Encoding, Fit, NonFinite};
 use crate::simd::Lanes;
 use half::f16;
@@ -138,6 +138,42 @@ impl<B: Block32> Decoding for B {
     }
 }
 
+/// Encode as the reference does where that is wanted, otherwise with the scales that lose least.
+#[inline(always)]
+pub(super) fn encode<B: Block32 + Searched<BLOCK>, L: Lanes>(
+    l: L,
+    src: &[f32],
+    how: &Encoding<'_>,
+    dst: &mut [u8],
+) -> Result<Fit, BadValue> {
+    if how.is_plain() { encode_blocks::<B, L>(l, src, how, dst) } else { tile::encode::<B, L, BLOCK>(l, src, how, dst) }
+}
+
+/// Store sixteen blocks that were searched.
+#[inline(always)]
+pub(super) fn store<B: Block32, L: Lanes>(
+    l: L,
+    work: &mut Work<BLOCK>,
+    d: &[u16; GROUP],
+    m: &[u16; GROUP],
+    out: &mut [u8],
+) {
+    let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(B::BYTES));
+    for (n, (codes, out)) in blocks.enumerate() {
+        put::<B>(d[n], m[n], sixteen(codes, 0), sixteen(codes, 16), out);
+    }
+}
+
+/// One block: its scales in half precision, and its codes.
+#[inline(always)]
+fn put<B: Block32>(d: u16, m: u16, low: &[u8; 16], high: &[u8; 16], out: &mut [u8]) {
+    out[..2].copy_from_slice(&d.to_le_bytes());
+    if B::AFFINE {
+        out[2..4].copy_from_slice(&m.to_le_bytes());
+    }
+    B::pack(low, high, &mut out[if B::AFFINE { 4 } else { 2 }..]);
+}
+
 /// Encode as the reference does, measuring what was lost.
 #[inline(always)]
 pub(super) fn encode_blocks<B: Block32, L: Lanes>(
@@ -189,11 +225,7 @@ fn group<B: Block32, L: Lanes>(l: L, blocks: &[[f32; BLOCK]], out: &mut [u8]) ->
         let (inverse, m) = (l.splat(inverses[n]), l.splat(m[n]));
         let (low, low_numbers) = B::codes(l, x.0, inverse, m);
         let (high, high_numbers) = B::codes(l, x.1, inverse, m);
-        out[..2].copy_from_slice(&d_halves[n].to_le_bytes());
-        if B::AFFINE {
-            out[2..4].copy_from_slice(&m_halves[n].to_le_bytes());
-        }
-        B::pack(&low, &high, &mut out[if B::AFFINE { 4 } else { 2 }..]);
+        put::<B>(d_halves[n], m_halves[n], &low, &high, out);
         let d = l.splat(d_stored[n]);
         let (mut a, mut b) = (l.mul(d, low_numbers), l.mul(d, high_numbers));
         if B::AFFINE {

@@ -1,16 +1,16 @@
 //! iq4_nl: 4-bit codes of a fixed table, denser near zero, with one scale per 32 values.
 
-use super::block32::{BLOCK, NAN, Pair, half_at, pack_nibbles, sixteen};
-use super::search::grid::Iq4;
+use super::block32::{BLOCK, Pair, half_at, pack_nibbles, sixteen};
+use super::search::grid::{IQ4, Iq4, bytes};
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Iq4Nl;
 
 /// The value of each code, in units of the scale (those of ggml), plus [`ZERO`].
-pub(super) const LEVELS: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+pub(super) const LEVELS: [u8; 16] = bytes(&IQ4, 1.0, ZERO);
 pub(super) const ZERO: u8 = 128;
 
 impl Decoding for Iq4Nl {
@@ -37,25 +37,16 @@ const BEST: Search = Search {
 
 impl Searched<BLOCK> for Iq4Nl {
     const GROUP: usize = 1;
+    const SCALE_AT: Option<usize> = Some(0);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
-        let search = match how.effort {
-            Effort::Fast => &FAST,
-            Effort::Best => &BEST,
-        };
-        let d = l.halves(symmetric::scales::<L, Iq4, BLOCK, WEIGHED>(l, work, search));
-        symmetric::set_codes::<L, Iq4, BLOCK>(l, work, l.widen_halves(&d));
+        let d = symmetric::blocks::<L, Iq4, BLOCK, WEIGHED>(l, work, how.pick(&FAST, &BEST));
         let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
         for ((codes, out), d) in blocks.zip(d) {
             out[..2].copy_from_slice(&d.to_le_bytes());
             pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[2..]);
         }
-    }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[0..2].copy_from_slice(&NAN);
-        true
     }
 }
 
@@ -63,9 +54,5 @@ impl Coding for Iq4Nl {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Iq4Nl, L, BLOCK>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

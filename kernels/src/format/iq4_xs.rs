@@ -1,12 +1,12 @@
 //! iq4_xs: the codes of iq4_nl with a six-bit scale per 32 values.
 
-use super::block32::{NAN, Pair, half_at, pack_nibbles, sixteen, word_at};
+use super::block32::{Pair, half_at, pack_nibbles, sixteen, word_at};
 use super::iq4_nl::{LEVELS, ZERO};
 use super::k::SUPER;
 use super::search::grid::Iq4;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Iq4Xs;
@@ -41,16 +41,12 @@ const BEST: Search =
 
 impl Searched<SUB> for Iq4Xs {
     const GROUP: usize = 8;
+    const SCALE_AT: Option<usize> = Some(0);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let (search, rounds) = match how.effort {
-            Effort::Fast => (&FAST, 1),
-            Effort::Best => (&BEST, 1),
-        };
-        let scales = symmetric::scales::<L, Iq4, SUB, WEIGHED>(l, work, search);
-        let shared = symmetric::share::<L, Iq4, SUB, 8, -32, WEIGHED>(l, work, scales, rounds);
-        symmetric::set_codes::<L, Iq4, SUB>(l, work, shared.scales);
+        let search = how.pick(&FAST, &BEST);
+        let shared = symmetric::super_blocks::<L, Iq4, SUB, -32, WEIGHED>(l, work, search, Self::GROUP, 1);
         let steps = l.codes(l.add(shared.steps, l.splat(32.0))).0;
         for (n, (codes, out)) in work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
             out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
@@ -66,20 +62,11 @@ impl Searched<SUB> for Iq4Xs {
             }
         }
     }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[0..2].copy_from_slice(&NAN);
-        true
-    }
 }
 
 impl Coding for Iq4Xs {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Iq4Xs, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

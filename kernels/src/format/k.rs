@@ -56,3 +56,15 @@ pub(super) fn sixteen_bytes(words: [u32; 4]) -> [u8; 16] {
     }
     bytes
 }
+
+/// One bit of each code: that of element 32s + j at bit s of byte j.
+#[inline(always)]
+pub(super) fn pack_bits(codes: &[u8], bit: u32, out: &mut [u8]) {
+    for j in 0..32 {
+        let mut bits = 0;
+        for s in 0..8 {
+            bits |= (codes[s * 32 + j] >> bit & 1) << s;
+        }
+        out[j] = bits;
+    }
+}

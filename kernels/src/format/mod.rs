@@ -100,6 +100,14 @@ impl Encoding<'_> {
     fn is_plain(&self) -> bool {
         self.importance.is_none() && self.effort == Effort::Fast
     }
+
+    /// What belongs to the effort.
+    fn pick<T>(&self, fast: T, best: T) -> T {
+        match self.effort {
+            Effort::Fast => fast,
+            Effort::Best => best,
+        }
+    }
 }
 
 /// One weight per column of the matrix, finite and not negative: how much the square of an error there counts.
@@ -254,8 +262,10 @@ trait Coding: Decoding {
     /// Encode whole blocks, as [`Decoding::decode`] is compiled.
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue>;
 
-    /// See [`Codec::worst`].
-    fn worst(block: &[f32]) -> f32;
+    /// See [`Codec::worst`]; that of encoders that search.
+    fn worst(block: &[f32]) -> f32 {
+        search::tile::worst(block)
+    }
 }
 
 impl Codec {

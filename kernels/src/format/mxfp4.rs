@@ -1,7 +1,7 @@
 //! mxfp4: 4-bit floats with a power of two per 32 values (OCP Microscaling Formats, version 1.0).
 
 use super::block32::{BLOCK, Pair, pack_nibbles, sixteen};
-use super::search::grid::E2m1;
+use super::search::grid::{E2M1, E2m1, bytes};
 use super::search::symmetric::{best_of, set_codes};
 use super::search::tile::{self, Searched, Work, spread, top};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
@@ -10,7 +10,7 @@ use crate::simd::Lanes;
 pub(super) struct Mxfp4;
 
 /// Twice the E2M1 values, so that they are integers, plus [`ZERO`]. The scales are halved in turn.
-pub(super) const E2M1_TWICE: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+pub(super) const E2M1_TWICE: [u8; 16] = bytes(&E2M1, 2.0, ZERO);
 pub(super) const ZERO: u8 = 12;
 
 impl Decoding for Mxfp4 {
@@ -40,26 +40,20 @@ const TOP_EXPONENT: u32 = 2;
 /// The largest stored exponent that is not NaN.
 const LAST: u32 = 254;
 
-/// 2^(e - 127)
-#[inline(always)]
-fn power(e: u32) -> f32 {
-    // Below the normal numbers there is one such power, 2^-127.
-    f32::from_bits(if e == 0 { 1 << 22 } else { e << 23 })
-}
-
 /// The powers for sixteen exponents.
 #[inline(always)]
 fn powers<L: Lanes>(l: L, exponents: &[u32; 16], by: i32) -> (L::F, L::F) {
     let (mut names, mut scales) = ([0.0; 16], [0.0; 16]);
     for i in 0..16 {
         let e = exponents[i].saturating_add_signed(by).min(LAST);
-        (names[i], scales[i]) = (e as f32, power(e));
+        (names[i], scales[i]) = (e as f32, 2.0 * half_of_power(e as u8));
     }
     (l.load(&scales), l.load(&names))
 }
 
 impl Searched<BLOCK> for Mxfp4 {
     const GROUP: usize = 1;
+    const SCALE_AT: Option<usize> = None;
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
@@ -82,19 +76,11 @@ impl Searched<BLOCK> for Mxfp4 {
             pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[1..]);
         }
     }
-
-    fn poison(_: &mut [u8]) -> bool {
-        false
-    }
 }
 
 impl Coding for Mxfp4 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Mxfp4, L, BLOCK>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

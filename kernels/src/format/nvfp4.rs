@@ -5,7 +5,7 @@ use super::mxfp4::{E2M1_TWICE, ZERO};
 use super::search::grid::E2m1;
 use super::search::symmetric::{best_of, set_codes};
 use super::search::tile::{self, Searched, Work, spread, top};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit, block32, k};
+use super::{BadValue, Coding, Decoding, Encoding, Fit, block32, k};
 use crate::simd::Lanes;
 
 pub(super) struct Nvfp4;
@@ -89,13 +89,11 @@ fn nearest(x: f32) -> i32 {
 
 impl Searched<SUB> for Nvfp4 {
     const GROUP: usize = 1;
+    const SCALE_AT: Option<usize> = None;
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let offsets = match how.effort {
-            Effort::Fast => FAST,
-            Effort::Best => BEST,
-        };
+        let offsets = how.pick(FAST, BEST);
         let mut codes = [0; 16];
         for (code, top) in codes.iter_mut().zip(spread(l, top(l, work))) {
             *code = nearest(top / TOP);
@@ -132,10 +130,6 @@ impl Searched<SUB> for Nvfp4 {
             }
         }
     }
-
-    fn poison(_: &mut [u8]) -> bool {
-        false
-    }
 }
 
 impl Coding for Nvfp4 {
@@ -150,9 +144,5 @@ impl Coding for Nvfp4 {
             }
         }
         tile::encode::<Nvfp4, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

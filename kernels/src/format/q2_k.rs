@@ -1,10 +1,10 @@
 //! q2_k: 2-bit codes with a 4-bit scale and minimum per 16 values.
 
-use super::block32::{NAN, half_at, sixteen, thirty_two};
+use super::block32::{half_at, sixteen, thirty_two};
 use super::k::{self, SUPER};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q2K;
@@ -55,21 +55,16 @@ const BEST: Search = Search {
     around: &[],
     refits: 0,
 };
-const FAST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
-const BEST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
+const SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
 
 impl Searched<SUB> for Q2K {
     const GROUP: usize = 16;
+    const SCALE_AT: Option<usize> = Some(80);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let (search, sharing) = match how.effort {
-            Effort::Fast => (&FAST, &FAST_SHARING),
-            Effort::Best => (&BEST, &BEST_SHARING),
-        };
-        let pair = affine::pairs::<L, SUB, TOP, false, WEIGHED>(l, work, search);
-        let shared = affine::share::<L, SUB, 16, TOP, MOST, WEIGHED>(l, work, &pair, sharing);
-        affine::set_codes::<L, SUB, TOP>(l, work, shared.pair.scale, shared.pair.min);
+        let (search, sharing) = (how.pick(&FAST, &BEST), &SHARING);
+        let shared = affine::super_blocks::<L, SUB, TOP, MOST, WEIGHED>(l, work, search, sharing, Self::GROUP);
         let (steps, mins) = (l.codes(shared.steps).0, l.codes(shared.min_steps).0);
         for i in 0..16 {
             out[i] = steps[i] | mins[i] << 4;
@@ -77,11 +72,6 @@ impl Searched<SUB> for Q2K {
         pack_pairs(work.pack(l), &mut out[16..80]);
         out[80..82].copy_from_slice(&shared.d[0].to_le_bytes());
         out[82..84].copy_from_slice(&shared.dmin[0].to_le_bytes());
-    }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[80..82].copy_from_slice(&NAN);
-        true
     }
 }
 
@@ -99,9 +89,5 @@ impl Coding for Q2K {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Q2K, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

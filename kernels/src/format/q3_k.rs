@@ -1,12 +1,12 @@
 //! q3_k: 3-bit codes with a six-bit scale per 16 values.
 
-use super::block32::{NAN, half_at, thirty_two, word_at};
+use super::block32::{half_at, thirty_two, word_at};
 use super::k::{self, SUPER};
 use super::q2_k::pack_pairs;
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q3K;
@@ -64,32 +64,18 @@ const BEST: Search = Search {
 
 impl Searched<SUB> for Q3K {
     const GROUP: usize = 16;
+    const SCALE_AT: Option<usize> = Some(108);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let (search, rounds) = match how.effort {
-            Effort::Fast => (&FAST, 1),
-            Effort::Best => (&BEST, 2),
-        };
-        let scales = symmetric::scales::<L, Codes, SUB, WEIGHED>(l, work, search);
-        let shared = symmetric::share::<L, Codes, SUB, 16, -32, WEIGHED>(l, work, scales, rounds);
-        symmetric::set_codes::<L, Codes, SUB>(l, work, shared.scales);
+        let search = how.pick(&FAST, &BEST);
+        let shared =
+            symmetric::super_blocks::<L, Codes, SUB, -32, WEIGHED>(l, work, search, Self::GROUP, how.pick(1, 2));
         let codes = work.pack(l);
-        for i in 0..32 {
-            let mut bits = 0;
-            for s in 0..8 {
-                bits |= codes[s * 32 + i] >> 2 << s;
-            }
-            out[i] = bits;
-        }
+        k::pack_bits(codes, 2, &mut out[..32]);
         pack_pairs(codes, &mut out[32..96]);
         pack_scales(&l.codes(l.add(shared.steps, l.splat(32.0))).0, &mut out[96..108]);
         out[108..110].copy_from_slice(&shared.d[0].to_le_bytes());
-    }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[108..110].copy_from_slice(&NAN);
-        true
     }
 }
 
@@ -109,9 +95,5 @@ impl Coding for Q3K {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Q3K, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

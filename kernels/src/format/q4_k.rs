@@ -1,10 +1,9 @@
 //! q4_k: 4-bit codes with a six-bit scale and minimum per 32 values.
 
-use super::block32::NAN;
 use super::k::{self, SUPER};
-use super::search::affine::{self, Search, Sharing};
+use super::search::affine::{self, Search, Shared, Sharing};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q4K;
@@ -34,10 +33,10 @@ impl Decoding for Q4K {
 }
 
 /// Values that share a scale.
-const SUB: usize = 32;
+pub(super) const SUB: usize = 32;
 /// The largest code, and the largest integer of a scale or minimum.
 const TOP: i32 = 15;
-const MOST: i32 = 63;
+pub(super) const MOST: i32 = 63;
 
 const FAST: Search =
     Search { grid: &[(-1.72, 0.09), (-0.92, 0.02), (0.42, -0.03), (0.45, 0.42)], around: &[], refits: 1 };
@@ -55,44 +54,48 @@ const BEST: Search = Search {
     around: &[(-0.49, -0.23), (0.04, -0.15), (0.62, 0.19), (0.71, 0.49)],
     refits: 1,
 };
-const FAST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
-const BEST_SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
+const SHARING: Sharing = Sharing { beside: affine::THREE, rounds: 1 };
 
 impl Searched<SUB> for Q4K {
     const GROUP: usize = 8;
+    const SCALE_AT: Option<usize> = Some(0);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let (search, sharing) = match how.effort {
-            Effort::Fast => (&FAST, &FAST_SHARING),
-            Effort::Best => (&BEST, &BEST_SHARING),
-        };
-        let pair = affine::pairs::<L, SUB, TOP, false, WEIGHED>(l, work, search);
-        let shared = affine::share::<L, SUB, 8, TOP, MOST, WEIGHED>(l, work, &pair, sharing);
-        affine::set_codes::<L, SUB, TOP>(l, work, shared.pair.scale, shared.pair.min);
-        let (steps, mins) = (l.codes(shared.steps).0, l.codes(shared.min_steps).0);
-        for (n, (codes, out)) in work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
-            out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
-            out[2..4].copy_from_slice(&shared.dmin[n * 8].to_le_bytes());
-            pack_scales(&steps[n * 8..], &mins[n * 8..], &mut out[4..16]);
-            for (codes, out) in codes.chunks_exact(64).zip(out[16..].chunks_exact_mut(32)) {
-                for i in 0..32 {
-                    out[i] = codes[i] & 15 | codes[i + 32] << 4;
-                }
+        let (search, sharing) = (how.pick(&FAST, &BEST), &SHARING);
+        let shared = affine::super_blocks::<L, SUB, TOP, MOST, WEIGHED>(l, work, search, sharing, Self::GROUP);
+        store(l, work, &shared, Self::BYTES, out);
+    }
+}
+
+/// Scales at the start and low halves of codes at the end of blocks of `bytes` bytes; gives the codes.
+#[inline(always)]
+pub(super) fn store<'w, L: Lanes>(
+    l: L,
+    work: &'w mut Work<SUB>,
+    shared: &Shared<L>,
+    bytes: usize,
+    out: &mut [u8],
+) -> &'w [u8] {
+    let (steps, mins) = (l.codes(shared.steps).0, l.codes(shared.min_steps).0);
+    let all = work.pack(l);
+    for (n, (codes, out)) in all.chunks_exact(SUPER).zip(out.chunks_exact_mut(bytes)).enumerate() {
+        out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
+        out[2..4].copy_from_slice(&shared.dmin[n * 8].to_le_bytes());
+        pack_scales(&steps[n * 8..], &mins[n * 8..], &mut out[4..16]);
+        for (codes, out) in codes.chunks_exact(64).zip(out[bytes - SUPER / 2..].chunks_exact_mut(32)) {
+            for i in 0..32 {
+                out[i] = codes[i] & 15 | codes[i + 32] << 4;
             }
         }
     }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[0..2].copy_from_slice(&NAN);
-        true
-    }
+    all
 }
 
 /// Eight six-bit scales and eight six-bit minima: the first four of each in the low bits of a byte, the others in half
 /// bytes and in the two high bits that are left.
 #[inline(always)]
-pub(super) fn pack_scales(scales: &[u8], mins: &[u8], out: &mut [u8]) {
+fn pack_scales(scales: &[u8], mins: &[u8], out: &mut [u8]) {
     for j in 0..4 {
         out[j] = scales[j] | scales[j + 4] >> 4 << 6;
         out[j + 4] = mins[j] | mins[j + 4] >> 4 << 6;
@@ -104,9 +107,5 @@ impl Coding for Q4K {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Q4K, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

@@ -1,11 +1,9 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
-use super::block32::{
-    self, BLOCK, Block32, Extremes, NAN, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, word_at,
-};
+use super::block32::{self, BLOCK, Block32, Extremes, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, word_at};
 use super::search::affine::{self, Search};
-use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Effort, Encoding, Fit};
+use super::search::tile::{Searched, Work};
+use super::{BadValue, Coding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q5_1;
@@ -59,43 +57,18 @@ const BEST: Search = Search {
 
 impl Searched<BLOCK> for Q5_1 {
     const GROUP: usize = 1;
+    const SCALE_AT: Option<usize> = Some(0);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
-        let search = match how.effort {
-            Effort::Fast => &FAST,
-            Effort::Best => &BEST,
-        };
-        let pair = affine::pairs::<L, BLOCK, 31, true, WEIGHED>(l, work, search);
-        let (d, m) = (l.halves(pair.scale), l.halves(pair.min));
-        affine::set_codes::<L, BLOCK, 31>(l, work, l.widen_halves(&d), l.widen_halves(&m));
-        let blocks = work.pack(l).as_chunks::<BLOCK>().0.iter().zip(out.chunks_exact_mut(Self::BYTES));
-        for ((codes, out), (d, m)) in blocks.zip(d.iter().zip(m)) {
-            out[..2].copy_from_slice(&d.to_le_bytes());
-            out[2..4].copy_from_slice(&m.to_le_bytes());
-            let (low, high) = (sixteen(codes, 0), sixteen(codes, 16));
-            out[4..8].copy_from_slice(&pack_fifth_bits(low, high));
-            pack_nibbles(low, high, &mut out[8..]);
-        }
-    }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[..2].copy_from_slice(&NAN);
-        true
+        let (d, m) = affine::blocks::<L, BLOCK, 31, WEIGHED>(l, work, how.pick(&FAST, &BEST));
+        block32::store::<Self, L>(l, work, &d, &m, out);
     }
 }
 
 impl Coding for Q5_1 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
-        if how.is_plain() {
-            block32::encode_blocks::<Q5_1, L>(l, src, how, dst)
-        } else {
-            tile::encode::<Q5_1, L, BLOCK>(l, src, how, dst)
-        }
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
+        block32::encode::<Self, L>(l, src, how, dst)
     }
 }

@@ -1,11 +1,10 @@
 //! q5_k: 5-bit codes with a six-bit scale and minimum per 32 values.
 
-use super::block32::NAN;
 use super::k::{self, SUPER};
-use super::q4_k::pack_scales;
+use super::q4_k::{self, MOST, SUB};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q5K;
@@ -37,11 +36,8 @@ impl Decoding for Q5K {
     }
 }
 
-/// Values that share a scale.
-const SUB: usize = 32;
-/// The largest code, and the largest integer of a scale or minimum.
+/// The largest code.
 const TOP: i32 = 31;
-const MOST: i32 = 63;
 
 const FAST: Search =
     Search { grid: &[(-2.05, 0.02), (-0.7, 0.15), (0.08, 0.18), (0.18, -0.14)], around: &[], refits: 0 };
@@ -64,39 +60,16 @@ const BEST_SHARING: Sharing = Sharing { beside: affine::NINE, rounds: 1 };
 
 impl Searched<SUB> for Q5K {
     const GROUP: usize = 8;
+    const SCALE_AT: Option<usize> = Some(0);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let (search, sharing) = match how.effort {
-            Effort::Fast => (&FAST, &FAST_SHARING),
-            Effort::Best => (&BEST, &BEST_SHARING),
-        };
-        let pair = affine::pairs::<L, SUB, TOP, false, WEIGHED>(l, work, search);
-        let shared = affine::share::<L, SUB, 8, TOP, MOST, WEIGHED>(l, work, &pair, sharing);
-        affine::set_codes::<L, SUB, TOP>(l, work, shared.pair.scale, shared.pair.min);
-        let (steps, mins) = (l.codes(shared.steps).0, l.codes(shared.min_steps).0);
-        for (n, (codes, out)) in work.pack(l).chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)).enumerate() {
-            out[..2].copy_from_slice(&shared.d[n * 8].to_le_bytes());
-            out[2..4].copy_from_slice(&shared.dmin[n * 8].to_le_bytes());
-            pack_scales(&steps[n * 8..], &mins[n * 8..], &mut out[4..16]);
-            for i in 0..32 {
-                let mut bits = 0;
-                for s in 0..8 {
-                    bits |= codes[s * 32 + i] >> 4 << s;
-                }
-                out[16 + i] = bits;
-            }
-            for (codes, out) in codes.chunks_exact(64).zip(out[48..].chunks_exact_mut(32)) {
-                for i in 0..32 {
-                    out[i] = codes[i] & 15 | codes[i + 32] << 4;
-                }
-            }
+        let (search, sharing) = (how.pick(&FAST, &BEST), how.pick(&FAST_SHARING, &BEST_SHARING));
+        let shared = affine::super_blocks::<L, SUB, TOP, MOST, WEIGHED>(l, work, search, sharing, Self::GROUP);
+        let codes = q4_k::store(l, work, &shared, Self::BYTES, out);
+        for (codes, out) in codes.chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)) {
+            k::pack_bits(codes, 4, &mut out[16..48]);
         }
-    }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[0..2].copy_from_slice(&NAN);
-        true
     }
 }
 
@@ -104,9 +77,5 @@ impl Coding for Q5K {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Q5K, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

@@ -1,11 +1,11 @@
 //! q6_k: 6-bit codes with an 8-bit scale per 16 values.
 
-use super::block32::{NAN, half_at, sixteen};
+use super::block32::{half_at, sixteen};
 use super::k::{self, SUPER};
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Q6K;
@@ -50,16 +50,12 @@ const BEST: Search = Search {
 
 impl Searched<SUB> for Q6K {
     const GROUP: usize = 16;
+    const SCALE_AT: Option<usize> = Some(208);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUB>, how: &Encoding<'_>, out: &mut [u8]) {
-        let (search, rounds) = match how.effort {
-            Effort::Fast => (&FAST, 1),
-            Effort::Best => (&BEST, 1),
-        };
-        let scales = symmetric::scales::<L, Codes, SUB, WEIGHED>(l, work, search);
-        let shared = symmetric::share::<L, Codes, SUB, 16, -128, WEIGHED>(l, work, scales, rounds);
-        symmetric::set_codes::<L, Codes, SUB>(l, work, shared.scales);
+        let search = how.pick(&FAST, &BEST);
+        let shared = symmetric::super_blocks::<L, Codes, SUB, -128, WEIGHED>(l, work, search, Self::GROUP, 1);
         for (h, q) in work.pack(l).chunks_exact(128).enumerate() {
             for i in 0..32 {
                 out[h * 64 + i] = q[i] & 15 | q[i + 64] << 4;
@@ -70,20 +66,11 @@ impl Searched<SUB> for Q6K {
         out[192..208].copy_from_slice(&l.codes(shared.steps).0);
         out[208..210].copy_from_slice(&shared.d[0].to_le_bytes());
     }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[208..210].copy_from_slice(&NAN);
-        true
-    }
 }
 
 impl Coding for Q6K {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Q6K, L, SUB>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

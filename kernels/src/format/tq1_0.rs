@@ -1,6 +1,6 @@
 //! tq1_0: -1, 0 and 1, five to a byte, with one scale per 256 values.
 
-use super::block32::{NAN, Pair, half_at};
+use super::block32::{Pair, half_at};
 use super::k::SUPER;
 use super::search::tile::{self, Searched, Work};
 use super::tq2_0::search;
@@ -50,6 +50,7 @@ const POWERS: [u16; 5] = [81, 27, 9, 3, 1];
 
 impl Searched<SUPER> for Tq1_0 {
     const GROUP: usize = 1;
+    const SCALE_AT: Option<usize> = Some(52);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUPER>, how: &Encoding<'_>, out: &mut [u8]) {
@@ -71,20 +72,11 @@ impl Searched<SUPER> for Tq1_0 {
             out[52..54].copy_from_slice(&d.to_le_bytes());
         }
     }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[52..54].copy_from_slice(&NAN);
-        true
-    }
 }
 
 impl Coding for Tq1_0 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Tq1_0, L, SUPER>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

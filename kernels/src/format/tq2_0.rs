@@ -1,12 +1,12 @@
 //! tq2_0: -1, 0 and 1 in 2-bit codes, with one scale per 256 values.
 
-use super::block32::{NAN, Pair, half_at, thirty_two};
+use super::block32::{Pair, half_at, thirty_two};
 use super::k::SUPER;
 use super::q2_k::pack_pairs;
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
-use super::{BadValue, Coding, Decoding, Effort, Encoding, Fit};
+use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::simd::Lanes;
 
 pub(super) struct Tq2_0;
@@ -37,17 +37,12 @@ const BEST: Search = Search { images: &[1.5, 2.0, 2.5, 1.0], around: &[-0.2, 0.2
 /// Scales of sixteen blocks, in half precision; the codes are in `work`, from 0.
 #[inline(always)]
 pub(super) fn search<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUPER>, how: &Encoding<'_>) -> [u16; 16] {
-    let search = match how.effort {
-        Effort::Fast => &FAST,
-        Effort::Best => &BEST,
-    };
-    let d = l.halves(symmetric::scales::<L, Codes, SUPER, WEIGHED>(l, work, search));
-    symmetric::set_codes::<L, Codes, SUPER>(l, work, l.widen_halves(&d));
-    d
+    symmetric::blocks::<L, Codes, SUPER, WEIGHED>(l, work, how.pick(&FAST, &BEST))
 }
 
 impl Searched<SUPER> for Tq2_0 {
     const GROUP: usize = 1;
+    const SCALE_AT: Option<usize> = Some(64);
 
     #[inline(always)]
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<SUPER>, how: &Encoding<'_>, out: &mut [u8]) {
@@ -58,20 +53,11 @@ impl Searched<SUPER> for Tq2_0 {
             out[64..66].copy_from_slice(&d.to_le_bytes());
         }
     }
-
-    fn poison(block: &mut [u8]) -> bool {
-        block[64..66].copy_from_slice(&NAN);
-        true
-    }
 }
 
 impl Coding for Tq2_0 {
     #[inline(always)]
     fn encode<L: Lanes>(l: L, src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         tile::encode::<Tq2_0, L, SUPER>(l, src, how, dst)
-    }
-
-    fn worst(block: &[f32]) -> f32 {
-        tile::worst(block)
     }
 }

@@ -56,10 +56,10 @@ impl<L: Lanes> Clone for Sums<L> {
 }
 impl<L: Lanes> Copy for Sums<L> {}
 
-/// A scale and a minimum, and the square that they save.
-pub(in crate::format) struct Pair<L: Lanes> {
-    pub(in crate::format) scale: L::F,
-    pub(in crate::format) min: L::F,
+/// A scale and a minimum.
+struct Pair<L: Lanes> {
+    scale: L::F,
+    min: L::F,
 }
 
 /// The sums for codes x * inverse + offset.
@@ -224,7 +224,7 @@ impl<L: Lanes> Range<L> {
 
 /// The scale and minimum of each sub-block. Without `FREE` the minimum is never above 0.
 #[inline(always)]
-pub(in crate::format) fn pairs<L: Lanes, const N: usize, const TOP: i32, const FREE: bool, const WEIGHED: bool>(
+fn pairs<L: Lanes, const N: usize, const TOP: i32, const FREE: bool, const WEIGHED: bool>(
     l: L,
     work: &Work<N>,
     search: &Search,
@@ -276,18 +276,26 @@ fn try_four<L: Lanes, const N: usize, const TOP: i32, const FREE: bool, const WE
 
 /// Codes for scales and minima as they are stored.
 #[inline(always)]
-pub(in crate::format) fn set_codes<L: Lanes, const N: usize, const TOP: i32>(
-    l: L,
-    work: &mut Work<N>,
-    scale: L::F,
-    min: L::F,
-) {
+fn set_codes<L: Lanes, const N: usize, const TOP: i32>(l: L, work: &mut Work<N>, scale: L::F, min: L::F) {
     let inverse = inverse(l, scale);
     let offset = l.sub(l.splat(0.0), l.mul(min, inverse));
     for k in 0..N {
         let t = l.add(l.mul(work.x.get(l, k), inverse), offset);
         work.q.set(l, k, round(l, clamp(l, t, 0.0, TOP as f32)));
     }
+}
+
+/// Scales and minima of blocks in half precision, and codes for them.
+#[inline(always)]
+pub(in crate::format) fn blocks<L: Lanes, const N: usize, const TOP: i32, const WEIGHED: bool>(
+    l: L,
+    work: &mut Work<N>,
+    search: &Search,
+) -> ([u16; LANES], [u16; LANES]) {
+    let pair = pairs::<L, N, TOP, true, WEIGHED>(l, work, search);
+    let (d, m) = (l.halves(pair.scale), l.halves(pair.min));
+    set_codes::<L, N, TOP>(l, work, l.widen_halves(&d), l.widen_halves(&m));
+    (d, m)
 }
 
 /// Scales and minima of sub-blocks as integers times two scales per block.
@@ -300,32 +308,47 @@ pub(in crate::format) struct Shared<L: Lanes> {
     pub(in crate::format) steps: L::F,
     /// The integers of minima, which are subtracted.
     pub(in crate::format) min_steps: L::F,
-    /// What they make.
-    pub(in crate::format) pair: Pair<L>,
 }
 
-/// Give groups of `GROUP` sub-blocks two scales, and every pair two integers up to `MOST`, starting from the pairs that
-/// would be best for each.
+/// Scales and minima of super-blocks of `group` sub-blocks, and codes for them; see [`share`].
 #[inline(always)]
-pub(in crate::format) fn share<
+pub(in crate::format) fn super_blocks<
     L: Lanes,
     const N: usize,
-    const GROUP: usize,
     const TOP: i32,
     const MOST: i32,
     const WEIGHED: bool,
 >(
     l: L,
+    work: &mut Work<N>,
+    search: &Search,
+    sharing: &Sharing,
+    group: usize,
+) -> Shared<L> {
+    let pair = pairs::<L, N, TOP, false, WEIGHED>(l, work, search);
+    let shared = share::<L, N, TOP, MOST, WEIGHED>(l, work, &pair, group, sharing);
+    let min = l.mul(l.widen_halves(&shared.dmin), shared.min_steps);
+    let scale = l.mul(l.widen_halves(&shared.d), shared.steps);
+    set_codes::<L, N, TOP>(l, work, scale, l.sub(l.splat(0.0), min));
+    shared
+}
+
+/// Give groups of `group` sub-blocks two scales, and every pair two integers up to `MOST`, starting from the pairs that
+/// would be best for each.
+#[inline(always)]
+fn share<L: Lanes, const N: usize, const TOP: i32, const MOST: i32, const WEIGHED: bool>(
+    l: L,
     work: &Work<N>,
     pair: &Pair<L>,
+    group: usize,
     how: &Sharing,
 ) -> Shared<L> {
     let (zero, most) = (l.splat(0.0), MOST as f32);
     let whole = Whole::of::<N, WEIGHED>(l, work);
     let (scale, min) = (l.max(pair.scale, zero), l.max(l.sub(zero, pair.min), zero));
     let least = l.splat(1.0 / most);
-    let mut d = l.halves(l.mul(group_max(l, scale, GROUP), least));
-    let mut dmin = l.halves(l.mul(group_max(l, min, GROUP), least));
+    let mut d = l.halves(l.mul(group_max(l, scale, group), least));
+    let mut dmin = l.halves(l.mul(group_max(l, min, group), least));
     let (mut unit, mut min_unit) = (l.widen_halves(&d), l.widen_halves(&dmin));
     let mut steps = round(l, clamp(l, l.mul(scale, inverse(l, unit)), 0.0, most));
     let mut min_steps = round(l, clamp(l, l.mul(min, inverse(l, min_unit)), 0.0, most));
@@ -338,12 +361,11 @@ pub(in crate::format) fn share<
             (&mut steps, &mut min_steps),
             how.beside,
         );
-        let fitted = fit_units(l, &whole, s, (steps, min_steps), (unit, min_unit), GROUP);
+        let fitted = fit_units(l, &whole, s, (steps, min_steps), (unit, min_unit), group);
         (d, dmin) = (l.halves(fitted.0), l.halves(fitted.1));
         (unit, min_unit) = (l.widen_halves(&d), l.widen_halves(&dmin));
     }
-    let pair = Pair { scale: l.mul(unit, steps), min: l.sub(zero, l.mul(min_unit, min_steps)) };
-    Shared { d, dmin, steps, min_steps, pair }
+    Shared { d, dmin, steps, min_steps }
 }
 
 /// The best of the pairs beside each, with its sums.

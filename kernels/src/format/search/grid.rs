@@ -1,6 +1,6 @@
 //! The numbers that codes stand for.
 
-use super::tile::{clamp, round};
+use super::tile::{MAGIC, clamp, round};
 use crate::simd::Lanes;
 
 /// A set of numbers, of which a scale makes those that a sub-block can hold.
@@ -34,6 +34,17 @@ pub(in crate::format) struct Iq4;
 pub(in crate::format) const IQ4: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
+/// A grid in bytes: every number times `unit`, which is an integer, plus `zero`.
+pub(in crate::format) const fn bytes(numbers: &[f32; 16], unit: f32, zero: u8) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        bytes[i] = ((numbers[i] * unit) as i32 + zero as i32) as u8;
+        i += 1;
+    }
+    bytes
+}
+
 /// Halfway to the next number, by code.
 const ABOVE: [f32; 16] = {
     let mut middles = [f32::INFINITY; 16];
@@ -62,10 +73,8 @@ impl Iq4 {
     fn index<L: Lanes>(l: L, t: L::F) -> L::F {
         let slope = l.sub(l.splat(0.089_843_75), l.mul(l.splat(0.000_231_742_86), l.abs(t)));
         // The code stands in the lowest bits of the pattern, as `pick` wants it.
-        l.add(l.add(l.mul(t, slope), l.splat(7.843_75)), l.splat(Self::MAGIC))
+        l.add(l.add(l.mul(t, slope), l.splat(7.843_75)), l.splat(MAGIC))
     }
-
-    const MAGIC: f32 = 12_582_912.0;
 
     /// Beyond these the code does not change.
     #[inline(always)]
@@ -87,7 +96,7 @@ impl Grid for Iq4 {
         let (one, zero) = (l.splat(1.0), l.splat(0.0));
         let down = l.select_less(t, l.pick(&BELOW, index), one, zero);
         let up = l.select_less(l.pick(&ABOVE, index), t, one, zero);
-        l.add(l.sub(l.sub(index, l.splat(Self::MAGIC)), down), up)
+        l.add(l.sub(l.sub(index, l.splat(MAGIC)), down), up)
     }
 }
 
@@ -114,7 +123,7 @@ impl E2m1 {
 impl Grid for E2m1 {
     #[inline(always)]
     fn near<L: Lanes>(l: L, t: L::F) -> L::F {
-        let magic = l.splat(Iq4::MAGIC);
+        let magic = l.splat(MAGIC);
         l.copysign(l.pick(&E2M1, l.add(Self::magnitude(l, t), magic)), t)
     }
 

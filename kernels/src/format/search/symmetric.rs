@@ -97,11 +97,7 @@ impl<L: Lanes> Best<L> {
 
 /// The scale of each sub-block.
 #[inline(always)]
-pub(in crate::format) fn scales<L: Lanes, G: Grid, const N: usize, const WEIGHED: bool>(
-    l: L,
-    work: &Work<N>,
-    search: &Search,
-) -> L::F {
+fn scales<L: Lanes, G: Grid, const N: usize, const WEIGHED: bool>(l: L, work: &Work<N>, search: &Search) -> L::F {
     let zero = l.splat(0.0);
     let (mut low, mut high) = (zero, zero);
     for k in 0..N {
@@ -157,47 +153,67 @@ pub(in crate::format) fn set_codes<L: Lanes, G: Grid, const N: usize>(l: L, work
     }
 }
 
+/// Scales of blocks in half precision, and codes for them.
+#[inline(always)]
+pub(in crate::format) fn blocks<L: Lanes, G: Grid, const N: usize, const WEIGHED: bool>(
+    l: L,
+    work: &mut Work<N>,
+    search: &Search,
+) -> [u16; LANES] {
+    let d = l.halves(scales::<L, G, N, WEIGHED>(l, work, search));
+    set_codes::<L, G, N>(l, work, l.widen_halves(&d));
+    d
+}
+
 /// Scales of sub-blocks as integers times one scale per block.
 pub(in crate::format) struct Shared<L: Lanes> {
     /// The block's scale in half precision, in every lane of the block.
     pub(in crate::format) d: [u16; LANES],
     /// The integers.
     pub(in crate::format) steps: L::F,
-    /// What the two make.
-    pub(in crate::format) scales: L::F,
 }
 
-/// Give groups of `GROUP` sub-blocks a scale `d` and integer steps from `LOW` to -`LOW` - 1, starting from the scales
+/// Scales of super-blocks of `group` sub-blocks, and codes for them; see [`share`].
+#[inline(always)]
+pub(in crate::format) fn super_blocks<L: Lanes, G: Grid, const N: usize, const LOW: i32, const WEIGHED: bool>(
+    l: L,
+    work: &mut Work<N>,
+    search: &Search,
+    group: usize,
+    rounds: usize,
+) -> Shared<L> {
+    let scales = scales::<L, G, N, WEIGHED>(l, work, search);
+    let shared = share::<L, G, N, LOW, WEIGHED>(l, work, scales, group, rounds);
+    let scales = l.mul(l.widen_halves(&shared.d), shared.steps);
+    set_codes::<L, G, N>(l, work, scales);
+    shared
+}
+
+/// Give groups of `group` sub-blocks a scale `d` and integer steps from `LOW` to -`LOW` - 1, starting from the scales
 /// that would be best for each: round, try each step's neighbours `rounds` times, then fit `d` to all of them.
 #[inline(always)]
-pub(in crate::format) fn share<
-    L: Lanes,
-    G: Grid,
-    const N: usize,
-    const GROUP: usize,
-    const LOW: i32,
-    const WEIGHED: bool,
->(
+fn share<L: Lanes, G: Grid, const N: usize, const LOW: i32, const WEIGHED: bool>(
     l: L,
     work: &Work<N>,
     scales: L::F,
+    group: usize,
     rounds: usize,
 ) -> Shared<L> {
     let (low, high) = (LOW as f32, (-LOW - 1) as f32);
-    let mut d = l.halves(largest_step(l, scales, GROUP, low));
+    let mut d = l.halves(largest_step(l, scales, group, low));
     let mut unit = l.widen_halves(&d);
     let mut steps = round(l, clamp(l, l.mul(scales, inverse(l, unit)), low, high));
     for _ in 0..rounds {
         let (found, sums) = neighbours::<L, G, N, WEIGHED>(l, work, unit, steps, (low, high));
         steps = found;
         // The best d for these codes.
-        let saved = group_sum(l, l.mul(steps, sums.xq), GROUP);
-        let spent = group_sum(l, l.mul(l.mul(steps, steps), sums.qq), GROUP);
+        let saved = group_sum(l, l.mul(steps, sums.xq), group);
+        let spent = group_sum(l, l.mul(l.mul(steps, steps), sums.qq), group);
         let fitted = l.select_less(l.splat(0.0), spent, l.div(saved, spent), unit);
         d = l.halves(fitted);
         unit = l.widen_halves(&d);
     }
-    Shared { d, steps, scales: l.mul(unit, steps) }
+    Shared { d, steps }
 }
 
 /// What makes `low` of the scale with the largest magnitude in each group, but a number that half precision has.

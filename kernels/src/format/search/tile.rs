@@ -5,8 +5,8 @@ use crate::simd::Lanes;
 
 /// Sub-blocks of a tile.
 pub(in crate::format) const LANES: usize = 16;
-/// The most values of a tile, and more bytes than any format makes of them.
-const MOST: usize = LANES * 256;
+/// Added to a number below 2^22 it leaves the nearest integer, half to even, in the lowest bits of the pattern.
+pub(in crate::format) const MAGIC: f32 = 12_582_912.0;
 
 /// `N` vectors: lane i of vector k is value k of sub-block i.
 #[derive(Clone)]
@@ -58,14 +58,14 @@ pub(in crate::format) struct Work<const N: usize> {
     /// Codes, from 0.
     pub(in crate::format) q: Tile<N>,
     /// The same as bytes, sub-block after sub-block, after [`Work::pack`].
-    codes: [u8; MOST],
+    codes: [[u8; LANES]; N],
 }
 
 impl<const N: usize> Work<N> {
     /// The codes as bytes, in the order of the values.
     #[inline(always)]
     pub(in crate::format) fn pack<L: Lanes>(&mut self, l: L) -> &[u8] {
-        let bytes = &mut self.codes[..N * LANES];
+        let bytes = self.codes.as_flattened_mut();
         self.q.bytes(l, bytes);
         bytes
     }
@@ -152,7 +152,7 @@ pub(in crate::format) fn inverse<L: Lanes>(l: L, v: L::F) -> L::F {
 /// To the nearest integer, half to even; |v| must be below 2^22.
 #[inline(always)]
 pub(in crate::format) fn round<L: Lanes>(l: L, v: L::F) -> L::F {
-    let magic = l.splat(12_582_912.0);
+    let magic = l.splat(MAGIC);
     l.sub(l.add(v, magic), magic)
 }
 
@@ -167,11 +167,11 @@ pub(in crate::format) trait Searched<const N: usize>: Decoding {
     /// Sub-blocks of a block, if their scales depend on each other; otherwise 1.
     const GROUP: usize;
 
+    /// Where in a block a scale in half precision stands that makes all values NaN; `None` where the format has no NaN.
+    const SCALE_AT: Option<usize>;
+
     /// Encode the values of `work` into whole blocks; `WEIGHED` tells that there are weights.
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<N>, how: &Encoding<'_>, out: &mut [u8]);
-
-    /// Make a block decode to NaN; false where the format has no NaN.
-    fn poison(block: &mut [u8]) -> bool;
 }
 
 /// Encode tile after tile, measuring what was lost.
@@ -182,15 +182,16 @@ pub(in crate::format) fn encode<F: Searched<N>, L: Lanes, const N: usize>(
     how: &Encoding<'_>,
     dst: &mut [u8],
 ) -> Result<Fit, BadValue> {
-    let mut work = Work::<N> { x: Tile::ZERO, w: Tile::ZERO, wx: Tile::ZERO, q: Tile::ZERO, codes: [0; MOST] };
+    let mut work = Work::<N> { x: Tile::ZERO, w: Tile::ZERO, wx: Tile::ZERO, q: Tile::ZERO, codes: [[0; LANES]; N] };
     let mut fit = Fit::default();
-    let (mut values, mut bytes, mut back) = ([0f32; MOST], [0u8; MOST], [0f32; MOST]);
+    // No format makes more bytes than there are values.
+    let (mut values, mut bytes, mut back) = ([[0f32; LANES]; N], [[0u8; LANES]; N], [[0f32; LANES]; N]);
+    let (values, bytes, back) = (values.as_flattened_mut(), bytes.as_flattened_mut(), back.as_flattened_mut());
     let tile = N * LANES;
     let tile_bytes = tile / F::BLOCK * F::BYTES;
     for (n, (x, out)) in src.chunks(tile).zip(dst.chunks_mut(tile_bytes)).enumerate() {
         let base = n * tile;
         let finite = check(l, x, how, base)?;
-        let values = &mut values[..tile];
         fill(values, x, finite, F::BLOCK);
         work.x.fill(l, values);
         if L::UNWEIGHED && how.importance.is_none() {
@@ -264,10 +265,9 @@ fn weights(importance: Option<&Importance<'_>>, base: usize, block: usize, out: 
 fn poison<F: Searched<N>, const N: usize>(x: &[f32], out: &mut [u8], base: usize) -> Result<(), BadValue> {
     for (n, (x, out)) in x.chunks(F::BLOCK).zip(out.chunks_exact_mut(F::BYTES)).enumerate() {
         if !x.iter().all(|v| v.is_finite()) {
+            let at = F::SCALE_AT.ok_or_else(|| block32::non_finite(x, base + n * F::BLOCK))?;
             out.fill(0);
-            if !F::poison(out) {
-                return Err(block32::non_finite(x, base + n * F::BLOCK));
-            }
+            out[at..at + 2].copy_from_slice(&block32::NAN);
         }
     }
     Ok(())
