@@ -2,15 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
+use tokenizers::ModelWrapper;
 
 use super::rebuilt::Rebuilt;
-use super::reference::Bpe;
+use super::reference::{Bpe, WithModel};
 use crate::gguf::Metadata;
 use crate::{Error, Result};
-
-/// A tokenizer of the crate with a model that is known: a file is read in a third less time than when any may come.
-type WithModel<M> = TokenizerImpl<M, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Text to ids; borrows the vocabulary of a GGUF.
 pub struct Encoder<'m> {
@@ -21,7 +18,7 @@ pub struct Encoder<'m> {
 enum Kind<'m> {
     Rebuilt(Box<Rebuilt<'m>>),
     Bpe(Box<WithModel<Bpe>>),
-    Other(Box<tokenizers::Tokenizer>),
+    Other(Box<WithModel<ModelWrapper>>),
 }
 
 /// An encoder out of the keys of the GGUF at `path`, and nothing else.
@@ -59,7 +56,8 @@ pub fn reference(dir: &Path) -> Result<Option<Encoder<'static>>> {
             Kind::Bpe(Box::new(tokenizer))
         }
         Err(_) => {
-            let mut tokenizer: tokenizers::Tokenizer = text.parse().map_err(problem)?;
+            let mut tokenizer: WithModel<ModelWrapper> =
+                serde_json::from_str(&text).map_err(|error| problem(error.into()))?;
             tokenizer.with_truncation(None).map_err(problem)?.with_padding(None);
             Kind::Other(Box::new(tokenizer))
         }

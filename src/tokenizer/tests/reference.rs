@@ -111,7 +111,8 @@ fn every_setting_of_a_model_is_carried_over() {
 #[test]
 fn what_stands_around_the_model_is_the_crates_to_read() {
     let good = with_model(|_| ());
-    assert_as_the_crate("cut", &good[..good.len() / 2]);
+    let model = good.find("\"model\"").unwrap();
+    assert_as_the_crate("cut", &good[..model + (good.len() - model) / 2]);
     assert_as_the_crate("escapes", &good.replace("abd", "\\u0061bd"));
     assert_as_the_crate(
         "a field twice",
@@ -122,7 +123,6 @@ fn what_stands_around_the_model_is_the_crates_to_read() {
         ("normalizer", json!({"type": "Lowercase"})),
         ("pre_tokenizer", json!({"type": "Whitespace"})),
         ("post_processor", json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false})),
-        ("decoder", json!({"type": "Nothing"})),
         ("version", json!("2.0")),
     ] {
         let old = file[key].clone();
@@ -130,6 +130,26 @@ fn what_stands_around_the_model_is_the_crates_to_read() {
         assert_as_the_crate(key, &file.to_string());
         file[key] = old;
     }
+}
+
+/// Over these the crate panics.
+#[test]
+fn what_the_crate_cannot_bear_is_an_error_or_passed_over() {
+    let good = with_model(|_| ());
+    for (name, broken) in [
+        ("a decoder cut off", &good[..good.find("\"decoder\"").unwrap() + 20]),
+        ("an empty file", ""),
+        ("a normalizer", &good.replace("\"normalizer\":null", "\"normalizer\":{\"type\":\"Precompiled\"}")),
+    ] {
+        let dir = folder(&[("tokenizer.json", broken.as_bytes())]);
+        assert!(matches!(reference(dir.path()), Err(crate::Error::Tokenizer { .. })), "{name}");
+    }
+    let decoder = good.replace("\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"Nothing\"");
+    let ids = |file: &str| {
+        let dir = folder(&[("tokenizer.json", file.as_bytes())]);
+        reference(dir.path()).unwrap().unwrap().encode("bcd zab").unwrap()
+    };
+    assert_eq!(ids(&decoder), ids(&good));
 }
 
 #[test]
