@@ -2,9 +2,8 @@
 
 use crate::data::{encode, error, importance, weights};
 use crate::peer::Ggml;
-use crate::support::Random;
+use crate::support::{Random, cpu, seconds};
 use crate::{MODES, Mode};
-use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Write;
 use std::hint::black_box;
 use std::path::Path;
@@ -166,17 +165,6 @@ fn digits(speed: f64) -> String {
     if speed < 100.0 { format!("{speed:.1}") } else { format!("{speed:.0}") }
 }
 
-/// This thread's CPU seconds in `work`.
-fn seconds(work: impl FnOnce()) -> f64 {
-    let clock = || {
-        let t = clock_gettime(ClockId::ThreadCPUTime);
-        t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
-    };
-    let start = clock();
-    work();
-    clock() - start
-}
-
 impl Line {
     fn text(&self) -> String {
         let [verb, weighed, effort] = self.what;
@@ -211,14 +199,4 @@ fn saved(lines: &[Line], levels: &[Level]) -> String {
         text += &line.ggml.map_or("\t-\n".to_owned(), |s| format!("\t{}\n", digits(s)));
     }
     text
-}
-
-/// The CPU's name and family, where /proc tells.
-fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |key: &str| {
-        let line = info.lines().find(|l| l.split(':').next().is_some_and(|k| k.trim() == key));
-        line.and_then(|l| l.split(':').nth(1)).unwrap_or("?").trim().to_owned()
-    };
-    format!("{} family {} model {}", field("model name"), field("cpu family"), field("model"))
 }

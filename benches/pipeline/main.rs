@@ -9,6 +9,7 @@
 mod measure;
 mod peer;
 #[path = "../support/mod.rs"]
+#[allow(dead_code)]
 mod support;
 mod synthetic;
 

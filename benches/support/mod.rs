@@ -1,4 +1,27 @@
-//! Random values, the same everywhere.
+//! Random values, the same everywhere; the clock and the name of the CPU.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// This thread's CPU seconds in `work`.
+pub fn seconds(work: impl FnOnce()) -> f64 {
+    let clock = || {
+        let t = clock_gettime(ClockId::ThreadCPUTime);
+        t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
+    };
+    let start = clock();
+    work();
+    clock() - start
+}
+
+/// The CPU's name and family, where /proc tells.
+pub fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |key: &str| {
+        let line = info.lines().find(|l| l.split(':').next().is_some_and(|k| k.trim() == key));
+        line.and_then(|l| l.split(':').nth(1)).unwrap_or("?").trim().to_owned()
+    };
+    format!("{} family {} model {}", field("model name"), field("cpu family"), field("model"))
+}
 
 /// splitmix64.
 pub struct Random(pub u64);

@@ -3,6 +3,7 @@
 //! This crate knows slices and blocks; it knows no tensors, models or files. Every kernel body is one piece of code,
 //! compiled once per [`Level`], and gives the same bytes at each of them.
 pub mod format;
+pub mod matmul;
 mod simd;
 
 pub use format::{

@@ -2,7 +2,8 @@
 
 use super::float::{self, STAGE};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::Floats;
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Bf16;
 
@@ -24,6 +25,13 @@ impl Decoding for Bf16 {
         for (bytes, y) in src.as_chunks::<2>().0.iter().zip(dst) {
             *y = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
         }
+    }
+}
+
+impl Floats for Bf16 {
+    #[inline(always)]
+    fn values<L: DotLanes>(l: L, numbers: &[u8]) -> L::F {
+        l.bf16_values(&numbers.as_chunks::<2>().0.as_chunks::<16>().0[0])
     }
 }
 

@@ -282,6 +282,13 @@ pub(super) fn pack_fifth_bits(low: &[u8; 16], high: &[u8; 16]) -> [u8; 4] {
     bits
 }
 
+/// Bit j of `bits` is bit 4 of code j.
+pub(super) fn take_fifth_bits(bits: u32, codes: &mut [u8]) {
+    for (j, code) in codes.iter_mut().enumerate() {
+        *code |= (bits >> j & 1) as u8 * 16;
+    }
+}
+
 /// The largest magnitude, for bounds.
 pub(super) fn top(x: &[f32]) -> f32 {
     x.iter().fold(0f32, |m, v| m.max(v.abs()))

@@ -2,7 +2,8 @@
 
 use super::float::{self, STAGE};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::Floats;
+use crate::simd::{DotLanes, Lanes};
 use half::{f16, slice::HalfFloatSliceExt};
 
 pub(super) struct F16;
@@ -23,6 +24,13 @@ impl Decoding for F16 {
         for (half, y) in rest.iter().zip(y_rest) {
             *y = l.half_value(u16::from_le_bytes(*half));
         }
+    }
+}
+
+impl Floats for F16 {
+    #[inline(always)]
+    fn values<L: DotLanes>(l: L, numbers: &[u8]) -> L::F {
+        l.half_values(&numbers.as_chunks::<2>().0.as_chunks::<16>().0[0])
     }
 }
 

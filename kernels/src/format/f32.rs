@@ -2,7 +2,8 @@
 
 use super::float;
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::Floats;
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct F32;
 
@@ -16,6 +17,17 @@ impl Decoding for F32 {
         for (bytes, y) in src.as_chunks::<4>().0.iter().zip(dst) {
             *y = f32::from_le_bytes(*bytes);
         }
+    }
+}
+
+impl Floats for F32 {
+    #[inline(always)]
+    fn values<L: DotLanes>(l: L, numbers: &[u8]) -> L::F {
+        let mut values = [0.0; 16];
+        for (y, x) in values.iter_mut().zip(numbers.as_chunks::<4>().0) {
+            *y = f32::from_le_bytes(*x);
+        }
+        l.load(&values)
     }
 }
 

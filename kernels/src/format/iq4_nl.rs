@@ -5,7 +5,8 @@ use super::search::grid::{IQ4, Iq4, bytes};
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Iq4Nl;
 
@@ -47,6 +48,24 @@ impl Searched<BLOCK> for Iq4Nl {
             out[..2].copy_from_slice(&d.to_le_bytes());
             pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[2..]);
         }
+    }
+}
+
+impl Tiled for Iq4Nl {
+    const LINES: Lines = Lines::Nibbles;
+    const TABLE: Option<&'static [u8; 16]> = Some(&LEVELS);
+    const ZERO: u8 = ZERO;
+    const SUB: usize = 32;
+    const SCALES: usize = tiled::HALVES;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[0], block[1]]);
+        tiled::take_nibbles(&block[2..], codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        tiled::halves(l, scales, 0)
     }
 }
 

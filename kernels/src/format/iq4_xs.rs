@@ -7,7 +7,8 @@ use super::search::grid::Iq4;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Iq4Xs;
 
@@ -22,14 +23,20 @@ impl Decoding for Iq4Xs {
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {
         for (block, y) in src.as_chunks::<136>().0.iter().zip(dst.as_chunks_mut::<SUPER>().0) {
             let d = half_at(l, block, 0);
-            let (upper, low) = (word_at(block, 0) >> 16, word_at(block, 4));
             for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                let scale = (low >> (4 * j) & 15 | (upper >> (2 * j) & 3) << 4) as i32 - 32;
+                let scale = small_scale(block, j);
                 let codes = l.lookup(&LEVELS, l.nibbles(sixteen(block, 8 + 16 * j)));
                 Pair::scaled(l, codes, ZERO, l.mul(d, l.splat(scale as f32))).store(l, y);
             }
         }
     }
+}
+
+/// sc - 32 of sub-block `j`.
+#[inline(always)]
+fn small_scale(block: &[u8], j: usize) -> i32 {
+    let (upper, low) = (word_at(block, 0) >> 16, word_at(block, 4));
+    (low >> (4 * j) & 15 | (upper >> (2 * j) & 3) << 4) as i32 - 32
 }
 
 /// Values that share a scale.
@@ -61,6 +68,31 @@ impl Searched<SUB> for Iq4Xs {
                 pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), out);
             }
         }
+    }
+}
+
+impl Tiled for Iq4Xs {
+    const LINES: Lines = Lines::Nibbles;
+    const TABLE: Option<&'static [u8; 16]> = Some(&LEVELS);
+    const ZERO: u8 = ZERO;
+    const SUB: usize = SUB;
+    const SCALES: usize = tiled::HALVES + 8 * 16;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[0], block[1]]);
+        let mut small = [0; 8];
+        for (j, scale) in small.iter_mut().enumerate() {
+            *scale = small_scale(block, j) as u8;
+        }
+        tiled::put_bytes(&small, scales, tiled::HALVES, row);
+        for (bytes, codes) in block[8..].chunks_exact(16).zip(codes.chunks_exact_mut(32)) {
+            tiled::take_nibbles(bytes, codes);
+        }
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        l.mul(tiled::halves(l, scales, 0), l.widen_i8(tiled::bytes(scales, tiled::HALVES, sub)))
     }
 }
 

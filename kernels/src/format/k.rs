@@ -1,6 +1,8 @@
 //! What the 256-value formats share: super-blocks whose sub-blocks have small integer scales, in units of one f16.
 
 use super::block32::{Pair, half_at, word_at};
+use crate::matmul::PANEL;
+use crate::matmul::tiled;
 use crate::simd::Lanes;
 
 /// Values per super-block.
@@ -45,6 +47,72 @@ pub(super) fn scales_and_minimums<L: Lanes>(l: L, head: &[u8; 16]) -> ([f32; 8],
     let scales = times(l, small, half_at(l, head, 0));
     let minimums = times(l, small, half_at(l, head, 2));
     (scales.as_chunks::<8>().0[0], minimums.as_chunks::<8>().0[1])
+}
+
+/// Bytes of d and -dmin of sixteen rows, and of one scale each for eight sub-blocks.
+const HEADS: usize = 2 * tiled::HALVES;
+const EIGHT: usize = 8 * PANEL;
+/// Bytes of everything but codes in the tiles of q4_k and q5_k: d, -dmin, scales, minimums.
+pub(super) const TILE_SCALES: usize = HEADS + 2 * EIGHT;
+
+/// f16 d and dmin at `at`, to the start of a tile.
+pub(super) fn take_heads(block: &[u8], at: usize, row: usize, scales: &mut [u8]) {
+    tiled::put_half(scales, 0, row, [block[at], block[at + 1]]);
+    // A minimum is subtracted.
+    tiled::put_half(scales, tiled::HALVES, row, [block[at + 2], block[at + 3] ^ 0x80]);
+}
+
+/// The head of q4_k and q5_k as in [`scales_and_minimums`], to the start of a tile.
+pub(super) fn take_scales(head: &[u8], row: usize, scales: &mut [u8]) {
+    take_heads(head, 0, row, scales);
+    let packed = &head[4..16];
+    for j in 0..4 {
+        let (a, b, c) = (packed[j], packed[j + 4], packed[j + 8]);
+        let each = [(j, a & 63, b & 63), (j + 4, c & 15 | a >> 6 << 4, c >> 4 | b >> 6 << 4)];
+        for (sub, scale, minimum) in each {
+            scales[HEADS + sub * PANEL + row] = scale;
+            scales[HEADS + EIGHT + sub * PANEL + row] = minimum;
+        }
+    }
+}
+
+/// d times the scale of sub-block `sub`, of sixteen rows.
+#[inline(always)]
+pub(super) fn tile_scale<L: Lanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+    l.mul(tiled::halves(l, scales, 0), l.widen_u8(tiled::bytes(scales, HEADS, sub)))
+}
+
+/// -dmin times the minimum of sub-block `sub`, of sixteen rows.
+#[inline(always)]
+pub(super) fn tile_shift<L: Lanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+    l.mul(tiled::halves(l, scales, tiled::HALVES), l.widen_u8(tiled::bytes(scales, HEADS + EIGHT, sub)))
+}
+
+/// The low and high halves of bytes, 32 bytes for 64 codes.
+pub(super) fn take_halves(bytes: &[u8], codes: &mut [u8]) {
+    for (bytes, codes) in bytes.chunks_exact(32).zip(codes.chunks_exact_mut(64)) {
+        tiled::take_nibbles(bytes, codes);
+    }
+}
+
+/// Pairs of bits, 32 bytes for 128 codes, to bit `up` of each.
+pub(super) fn take_pairs(bytes: &[u8], up: u32, codes: &mut [u8]) {
+    for (bytes, codes) in bytes.chunks_exact(32).zip(codes.chunks_exact_mut(128)) {
+        for (i, codes) in codes.chunks_exact_mut(32).enumerate() {
+            for (code, byte) in codes.iter_mut().zip(bytes) {
+                *code |= (byte >> (2 * i) & 3) << up;
+            }
+        }
+    }
+}
+
+/// Single bits, 32 bytes for 256 codes, to bit `up` of each.
+pub(super) fn take_bits(bytes: &[u8], up: u32, codes: &mut [u8]) {
+    for (i, codes) in codes.chunks_exact_mut(32).enumerate() {
+        for (code, byte) in codes.iter_mut().zip(bytes) {
+            *code |= (byte >> i & 1) << up;
+        }
+    }
 }
 
 /// Little-endian words as bytes.

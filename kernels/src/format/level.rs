@@ -17,7 +17,7 @@ pub(super) fn encode<F: Coding>(
         Isa::Avx2 => unsafe { x86::encode_avx2::<F>(src, how, dst) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::encode_avx512::<F>(src, how, dst) },
+        Isa::Avx512 | Isa::Vnni => unsafe { x86::encode_avx512::<F>(src, how, dst) },
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) fn decode<F: Decoding>(level: Level, src: &[u8], dst: &mut [f32]) {
         Isa::Avx2 => unsafe { x86::decode_avx2::<F>(src, dst) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::decode_avx512::<F>(src, dst) },
+        Isa::Avx512 | Isa::Vnni => unsafe { x86::decode_avx512::<F>(src, dst) },
     }
 }
 
@@ -48,7 +48,7 @@ mod x86 {
     #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn encode_avx512<F: Coding>(src: &[f32], how: &Encoding<'_>, dst: &mut [u8]) -> Result<Fit, BadValue> {
         // SAFETY: as above.
-        F::encode(unsafe { Avx512::assume() }, src, how, dst)
+        F::encode(unsafe { Avx512::<false>::assume() }, src, how, dst)
     }
 
     #[target_feature(enable = "avx2,f16c")]
@@ -60,6 +60,6 @@ mod x86 {
     #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn decode_avx512<F: Decoding>(src: &[u8], dst: &mut [f32]) {
         // SAFETY: as above.
-        F::decode(unsafe { Avx512::assume() }, src, dst);
+        F::decode(unsafe { Avx512::<false>::assume() }, src, dst);
     }
 }

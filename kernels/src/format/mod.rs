@@ -32,6 +32,7 @@ mod tq1_0;
 mod tq2_0;
 
 use crate::Level;
+use crate::matmul::Product;
 use crate::simd::Lanes;
 
 pub use table::FORMATS;
@@ -74,6 +75,8 @@ pub struct Codec {
     pub encode: Option<Encode>,
     /// The largest error that the encoder may make on one block of these values (`&[f32]` of [`Format::block`]).
     pub worst: fn(&[f32]) -> f32,
+    /// Products with activations; `None` for formats that models are not run in.
+    pub product: Option<Product>,
     /// One paragraph: layout and rounding.
     pub about: &'static str,
 }
@@ -248,7 +251,7 @@ impl std::fmt::Debug for Format {
 }
 
 /// A format that is read: one file of this folder each.
-trait Decoding {
+pub(crate) trait Decoding {
     const BLOCK: usize;
     const BYTES: usize;
     const ABOUT: &'static str;
@@ -274,7 +277,7 @@ impl Codec {
     }
 
     const fn decode_only<F: Decoding>() -> Codec {
-        Codec { decode: level::decode::<F>, encode: None, worst: no_error, about: F::ABOUT }
+        Codec { decode: level::decode::<F>, encode: None, worst: no_error, product: None, about: F::ABOUT }
     }
 }
 

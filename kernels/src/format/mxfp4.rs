@@ -5,7 +5,8 @@ use super::search::grid::{E2M1, E2m1, bytes};
 use super::search::symmetric::{best_of, set_codes};
 use super::search::tile::{self, Searched, Work, spread, top};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Mxfp4;
 
@@ -75,6 +76,26 @@ impl Searched<BLOCK> for Mxfp4 {
             out[0] = e as u8;
             pack_nibbles(sixteen(codes, 0), sixteen(codes, 16), &mut out[1..]);
         }
+    }
+}
+
+impl Tiled for Mxfp4 {
+    const LINES: Lines = Lines::Nibbles;
+    const TABLE: Option<&'static [u8; 16]> = Some(&E2M1_TWICE);
+    const ZERO: u8 = ZERO;
+    const SUB: usize = BLOCK;
+    const SCALES: usize = tiled::HALVES;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        // Every power is a bfloat16 number.
+        let power = (half_of_power(block[0]).to_bits() >> 16) as u16;
+        tiled::put_half(scales, 0, row, power.to_le_bytes());
+        tiled::take_nibbles(&block[1..], codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        l.bf16_values(&scales.as_chunks::<2>().0.as_chunks::<16>().0[0])
     }
 }
 

@@ -5,7 +5,8 @@ use super::k::{self, SUPER};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q2K;
 
@@ -82,6 +83,33 @@ pub(super) fn pack_pairs(codes: &[u8], out: &mut [u8]) {
         for i in 0..32 {
             out[i] = codes[i] & 3 | (codes[i + 32] & 3) << 2 | (codes[i + 64] & 3) << 4 | (codes[i + 96] & 3) << 6;
         }
+    }
+}
+
+impl Tiled for Q2K {
+    const LINES: Lines = Lines::Pairs;
+    const ZERO: u8 = 0;
+    const SUB: usize = SUB;
+    const SCALES: usize = 2 * tiled::HALVES + 256;
+    const SHIFTED: bool = true;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        k::take_heads(block, 80, row, scales);
+        tiled::put_bytes(&block[..16], scales, 2 * tiled::HALVES, row);
+        codes.fill(0);
+        k::take_pairs(&block[16..80], 0, codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        let (scale, _) = l.values(l.nibbles(tiled::bytes(scales, 2 * tiled::HALVES, sub)), 0);
+        l.mul(tiled::halves(l, scales, 0), scale)
+    }
+
+    #[inline(always)]
+    fn shift<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        let (_, minimum) = l.values(l.nibbles(tiled::bytes(scales, 2 * tiled::HALVES, sub)), 0);
+        l.mul(tiled::halves(l, scales, tiled::HALVES), minimum)
     }
 }
 

@@ -7,7 +7,8 @@ use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q3K;
 
@@ -39,6 +40,12 @@ impl Decoding for Q3K {
 /// sc - 32.
 #[inline(always)]
 fn small_scales<L: Lanes>(l: L, block: &[u8; 110]) -> L::F {
+    l.sub(l.widen_u8(&small_bytes(block)), l.splat(32.0))
+}
+
+/// sc.
+#[inline(always)]
+fn small_bytes(block: &[u8]) -> [u8; 16] {
     const LOW: u32 = 0x0f0f_0f0f;
     const UPPER: u32 = 0x3030_3030;
     let [a, b, upper] = [word_at(block, 96), word_at(block, 100), word_at(block, 104)];
@@ -48,7 +55,7 @@ fn small_scales<L: Lanes>(l: L, block: &[u8; 110]) -> L::F {
         a >> 4 & LOW | upper & UPPER,
         b >> 4 & LOW | upper >> 2 & UPPER,
     ];
-    l.sub(l.widen_u8(&k::sixteen_bytes(words)), l.splat(32.0))
+    k::sixteen_bytes(words)
 }
 
 /// Values that share a scale.
@@ -88,6 +95,27 @@ fn pack_scales(scales: &[u8; 16], out: &mut [u8]) {
     }
     for j in 0..4 {
         out[8 + j] = scales[j] >> 4 | scales[j + 4] >> 4 << 2 | scales[j + 8] >> 4 << 4 | scales[j + 12] >> 4 << 6;
+    }
+}
+
+impl Tiled for Q3K {
+    const LINES: Lines = Lines::PairsAndBits;
+    const ZERO: u8 = 4;
+    const SUB: usize = SUB;
+    const SCALES: usize = tiled::HALVES + 16 * 16;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[108], block[109]]);
+        let small: [u8; 16] = small_bytes(block).map(|scale| scale.wrapping_sub(32));
+        tiled::put_bytes(&small, scales, tiled::HALVES, row);
+        codes.fill(0);
+        k::take_pairs(&block[32..96], 0, codes);
+        k::take_bits(&block[..32], 2, codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        l.mul(tiled::halves(l, scales, 0), l.widen_i8(tiled::bytes(scales, tiled::HALVES, sub)))
     }
 }
 

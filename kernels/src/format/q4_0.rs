@@ -5,7 +5,8 @@ use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{Searched, Work};
 use super::{BadValue, Coding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q4_0;
 
@@ -54,6 +55,23 @@ impl Searched<BLOCK> for Q4_0 {
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
         let d = symmetric::blocks::<L, Codes, BLOCK, WEIGHED>(l, work, how.pick(&FAST, &BEST));
         block32::store::<Self, L>(l, work, &d, &[0; 16], out);
+    }
+}
+
+impl Tiled for Q4_0 {
+    const LINES: Lines = Lines::Nibbles;
+    const ZERO: u8 = 8;
+    const SUB: usize = 32;
+    const SCALES: usize = tiled::HALVES;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[0], block[1]]);
+        tiled::take_nibbles(&block[2..], codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        tiled::halves(l, scales, 0)
     }
 }
 

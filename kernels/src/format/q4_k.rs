@@ -4,7 +4,8 @@ use super::k::{self, SUPER};
 use super::search::affine::{self, Search, Shared, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q4K;
 
@@ -100,6 +101,29 @@ fn pack_scales(scales: &[u8], mins: &[u8], out: &mut [u8]) {
         out[j] = scales[j] | scales[j + 4] >> 4 << 6;
         out[j + 4] = mins[j] | mins[j + 4] >> 4 << 6;
         out[j + 8] = scales[j + 4] & 15 | mins[j + 4] << 4;
+    }
+}
+
+impl Tiled for Q4K {
+    const LINES: Lines = Lines::Nibbles;
+    const ZERO: u8 = 0;
+    const SUB: usize = SUB;
+    const SCALES: usize = k::TILE_SCALES;
+    const SHIFTED: bool = true;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        k::take_scales(block, row, scales);
+        k::take_halves(&block[16..], codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        k::tile_scale(l, scales, sub)
+    }
+
+    #[inline(always)]
+    fn shift<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        k::tile_shift(l, scales, sub)
     }
 }
 

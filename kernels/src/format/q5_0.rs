@@ -1,11 +1,14 @@
 //! q5_0: 5-bit codes with one signed scale per 32 values.
 
-use super::block32::{self, BLOCK, Block32, Extremes, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, word_at};
+use super::block32::{
+    self, BLOCK, Block32, Extremes, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, take_fifth_bits, word_at,
+};
 use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{Searched, Work};
 use super::{BadValue, Coding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q5_0;
 
@@ -56,6 +59,24 @@ impl Searched<BLOCK> for Q5_0 {
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
         let d = symmetric::blocks::<L, Codes, BLOCK, WEIGHED>(l, work, how.pick(&FAST, &BEST));
         block32::store::<Self, L>(l, work, &d, &[0; 16], out);
+    }
+}
+
+impl Tiled for Q5_0 {
+    const LINES: Lines = Lines::NibblesAndBits;
+    const ZERO: u8 = 16;
+    const SUB: usize = 32;
+    const SCALES: usize = tiled::HALVES;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[0], block[1]]);
+        tiled::take_nibbles(&block[6..], codes);
+        take_fifth_bits(word_at(block, 2), codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        tiled::halves(l, scales, 0)
     }
 }
 

@@ -1,10 +1,13 @@
 //! q5_1: 5-bit codes with a scale and a minimum per 32 values.
 
-use super::block32::{self, BLOCK, Block32, Extremes, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, word_at};
+use super::block32::{
+    self, BLOCK, Block32, Extremes, Pair, half_at, pack_fifth_bits, pack_nibbles, sixteen, take_fifth_bits, word_at,
+};
 use super::search::affine::{self, Search};
 use super::search::tile::{Searched, Work};
 use super::{BadValue, Coding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q5_1;
 
@@ -63,6 +66,31 @@ impl Searched<BLOCK> for Q5_1 {
     fn encode_tile<L: Lanes, const WEIGHED: bool>(l: L, work: &mut Work<BLOCK>, how: &Encoding<'_>, out: &mut [u8]) {
         let (d, m) = affine::blocks::<L, BLOCK, 31, WEIGHED>(l, work, how.pick(&FAST, &BEST));
         block32::store::<Self, L>(l, work, &d, &m, out);
+    }
+}
+
+impl Tiled for Q5_1 {
+    const LINES: Lines = Lines::NibblesAndBits;
+    const ZERO: u8 = 0;
+    const SUB: usize = 32;
+    const SCALES: usize = 2 * tiled::HALVES;
+    const SHIFTED: bool = true;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[0], block[1]]);
+        tiled::put_half(scales, tiled::HALVES, row, [block[2], block[3]]);
+        tiled::take_nibbles(&block[8..], codes);
+        take_fifth_bits(word_at(block, 4), codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        tiled::halves(l, scales, 0)
+    }
+
+    #[inline(always)]
+    fn shift<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        tiled::halves(l, scales, tiled::HALVES)
     }
 }
 

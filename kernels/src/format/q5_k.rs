@@ -5,7 +5,8 @@ use super::q4_k::{self, MOST, SUB};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q5K;
 
@@ -70,6 +71,30 @@ impl Searched<SUB> for Q5K {
         for (codes, out) in codes.chunks_exact(SUPER).zip(out.chunks_exact_mut(Self::BYTES)) {
             k::pack_bits(codes, 4, &mut out[16..48]);
         }
+    }
+}
+
+impl Tiled for Q5K {
+    const LINES: Lines = Lines::NibblesAndBits;
+    const ZERO: u8 = 0;
+    const SUB: usize = SUB;
+    const SCALES: usize = k::TILE_SCALES;
+    const SHIFTED: bool = true;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        k::take_scales(block, row, scales);
+        k::take_halves(&block[48..], codes);
+        k::take_bits(&block[16..48], 4, codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        k::tile_scale(l, scales, sub)
+    }
+
+    #[inline(always)]
+    fn shift<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        k::tile_shift(l, scales, sub)
     }
 }
 

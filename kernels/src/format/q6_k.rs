@@ -6,7 +6,8 @@ use super::search::grid::Integers;
 use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q6K;
 
@@ -65,6 +66,27 @@ impl Searched<SUB> for Q6K {
         }
         out[192..208].copy_from_slice(&l.codes(shared.steps).0);
         out[208..210].copy_from_slice(&shared.d[0].to_le_bytes());
+    }
+}
+
+impl Tiled for Q6K {
+    const LINES: Lines = Lines::NibblesAndPairs;
+    const ZERO: u8 = 32;
+    const SUB: usize = SUB;
+    const SCALES: usize = tiled::HALVES + 16 * 16;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[208], block[209]]);
+        tiled::put_bytes(&block[192..208], scales, tiled::HALVES, row);
+        for (bytes, codes) in block[..128].chunks_exact(64).zip(codes.chunks_exact_mut(128)) {
+            tiled::take_nibbles(bytes, codes);
+        }
+        k::take_pairs(&block[128..192], 4, codes);
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+        l.mul(tiled::halves(l, scales, 0), l.widen_i8(tiled::bytes(scales, tiled::HALVES, sub)))
     }
 }
 

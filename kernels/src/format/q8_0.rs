@@ -2,7 +2,8 @@
 
 use super::block32::{self, Block32, Extremes, Pair, half_at, sixteen};
 use super::{BadValue, Coding, Encoding, Fit};
-use crate::simd::Lanes;
+use crate::matmul::tiled::{self, Lines, Tiled};
+use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q8_0;
 
@@ -33,6 +34,25 @@ impl Block32 for Q8_0 {
     fn decode_block<L: Lanes>(l: L, bytes: &[u8]) -> Pair<L> {
         let d = half_at(l, bytes, 0);
         Pair(l.mul(d, l.widen_i8(sixteen(bytes, 2))), l.mul(d, l.widen_i8(sixteen(bytes, 18))))
+    }
+}
+
+impl Tiled for Q8_0 {
+    const LINES: Lines = Lines::Bytes;
+    const ZERO: u8 = 128;
+    const SUB: usize = 32;
+    const SCALES: usize = tiled::HALVES;
+
+    fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
+        tiled::put_half(scales, 0, row, [block[0], block[1]]);
+        for (code, byte) in codes.iter_mut().zip(&block[2..]) {
+            *code = byte ^ 128;
+        }
+    }
+
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
+        tiled::halves(l, scales, 0)
     }
 }
 

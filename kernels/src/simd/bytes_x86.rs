@@ -72,7 +72,7 @@ impl ByteLanes for Avx2 {
     }
 }
 
-impl ByteLanes for Avx512 {
+impl<const VNNI: bool> ByteLanes for Avx512<VNNI> {
     byte_lanes!();
 
     #[inline(always)]

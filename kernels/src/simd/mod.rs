@@ -3,11 +3,15 @@
 mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod bytes_x86;
+mod dots;
+#[cfg(target_arch = "x86_64")]
+mod dots_x86;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use bytes::ByteLanes;
+pub(crate) use dots::DotLanes;
 pub(crate) use lanes::{Lanes, Scalar};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
@@ -31,6 +35,8 @@ pub(crate) enum Isa {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
 }
 
 impl Level {
@@ -43,7 +49,7 @@ impl Level {
         let mut levels = vec![Level::SCALAR];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
                 levels.push(Level(Isa::Avx2));
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -51,13 +57,16 @@ impl Level {
                     && is_x86_feature_detected!("avx512vl")
                 {
                     levels.push(Level(Isa::Avx512));
+                    if is_x86_feature_detected!("avx512vnni") {
+                        levels.push(Level(Isa::Vnni));
+                    }
                 }
             }
         }
         levels
     }
 
-    /// The level with this name (`scalar`, `avx2`, `avx512`), if this CPU has it.
+    /// The level with this name (`scalar`, `avx2`, `avx512`, `vnni`), if this CPU has it.
     pub fn named(name: &str) -> Option<Level> {
         Level::available().into_iter().find(|l| l.name().eq_ignore_ascii_case(name))
     }
@@ -71,7 +80,7 @@ impl Level {
         })
     }
 
-    /// `scalar`, `avx2` or `avx512`.
+    /// `scalar`, `avx2`, `avx512`, or `vnni`: AVX-512 with the byte products of VNNI, which matrix products use.
     pub fn name(self) -> &'static str {
         match self.0 {
             Isa::Scalar => "scalar",
@@ -79,6 +88,8 @@ impl Level {
             Isa::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Vnni => "vnni",
         }
     }
 }

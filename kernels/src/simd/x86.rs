@@ -6,28 +6,28 @@
 use super::lanes::Lanes;
 use core::arch::x86_64::*;
 
-/// AVX2 and F16C: two registers of eight lanes.
+/// AVX2, FMA and F16C: two registers of eight lanes.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
-/// AVX-512 F, BW, DQ and VL.
+/// AVX-512 F, BW, DQ and VL; and VNNI.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const VNNI: bool = false>(());
 
 impl Avx2 {
     /// # Safety
-    /// The CPU has AVX2 and F16C.
+    /// The CPU has AVX2, FMA and F16C.
     #[inline(always)]
     pub(crate) unsafe fn assume() -> Avx2 {
         Avx2(())
     }
 }
 
-impl Avx512 {
+impl<const VNNI: bool> Avx512<VNNI> {
     /// # Safety
-    /// The CPU has AVX2, F16C and AVX-512 F, BW, DQ and VL.
+    /// The CPU has AVX2, FMA, F16C and AVX-512 F, BW, DQ and VL, and VNNI where that is claimed.
     #[inline(always)]
-    pub(crate) unsafe fn assume() -> Avx512 {
+    pub(crate) unsafe fn assume() -> Self {
         Avx512(())
     }
 }
@@ -344,7 +344,7 @@ macro_rules! halves {
     }};
 }
 
-impl Lanes for Avx512 {
+impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     const WIDE: bool = true;
     const UNWEIGHED: bool = true;
     type F = __m512;

@@ -1,0 +1,180 @@
+//! y = x W^T: products of activations with weights in any format.
+//!
+//! Weights are packed into panels of sixteen rows, a row per lane, at about the size that they have in a file
+//! ([`Matrix`]). Activations are quantized to eight bits in blocks of 32 for formats of integers, and stay f32 for formats
+//! of floats ([`Activations`]). One layout and one body serve a single column and many.
+//!
+//! A result does not depend on the level, on the other columns, or on how the panels are shared among threads: a row's
+//! sum runs over its blocks in order, in its own lane.
+
+mod activations;
+mod float;
+mod integer;
+mod level;
+mod out;
+pub(crate) mod tiled;
+
+use crate::{Format, Level};
+use std::ops::Range;
+
+pub use activations::{Activations, Input};
+pub(crate) use float::Floats;
+pub use out::Out;
+pub(crate) use tiled::Tiled;
+
+/// Rows of a panel.
+pub const PANEL: usize = 16;
+
+/// How a format's matrices are packed and multiplied.
+#[derive(Clone, Copy)]
+pub struct Product {
+    /// What it multiplies with.
+    pub input: Input,
+    /// Bytes of sixteen packed rows of `columns` values.
+    panel: fn(columns: usize) -> usize,
+    /// Rows as in a file, at most sixteen, one after another, to a panel of zeros.
+    pack: fn(rows: &[u8], row: usize, panel: &mut [u8]),
+    /// Panels times activations.
+    multiply: fn(Level, panels: &[u8], panel: usize, &Activations, &mut Out<'_>),
+}
+
+impl Product {
+    pub(crate) const fn of_integers<T: Tiled>() -> Product {
+        Product {
+            input: Input::Int8,
+            panel: tiled::panel::<T>,
+            pack: tiled::pack::<T>,
+            multiply: level::multiply::<integer::Body<T>>,
+        }
+    }
+
+    pub(crate) const fn of_floats<T: Floats>() -> Product {
+        Product {
+            input: Input::F32,
+            panel: float::panel::<T>,
+            pack: float::pack::<T>,
+            multiply: level::multiply::<float::Body<T>>,
+        }
+    }
+}
+
+/// A matrix of weights, packed for products.
+pub struct Matrix {
+    format: &'static Format,
+    product: Product,
+    rows: usize,
+    columns: usize,
+    /// Bytes of a panel.
+    panel: usize,
+    bytes: Vec<u8>,
+    /// Where the first panel starts: at a line of the cache.
+    start: usize,
+}
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+impl Matrix {
+    /// A matrix of zeros of `rows` times `columns`, to be filled by [`Matrix::panels_mut`]; `None` where the format has no
+    /// products, or rows do not divide into its blocks.
+    pub fn new(format: &'static Format, rows: usize, columns: usize) -> Option<Matrix> {
+        let product = format.codec?.product?;
+        if !columns.is_multiple_of(format.block) {
+            return None;
+        }
+        let panel = (product.panel)(columns).next_multiple_of(LINE);
+        let size = rows.div_ceil(PANEL).checked_mul(panel)?;
+        let bytes = vec![0; size.checked_add(LINE)?];
+        let start = bytes.as_ptr().align_offset(LINE).min(LINE);
+        Some(Matrix { format, product, rows, columns, panel, bytes, start })
+    }
+
+    /// A matrix from `bytes` as they stand in a file.
+    pub fn from_bytes(format: &'static Format, rows: usize, columns: usize, bytes: &[u8]) -> Option<Matrix> {
+        let mut matrix = Matrix::new(format, rows, columns)?;
+        for mut panel in matrix.panels_mut() {
+            let (start, end) = (panel.rows.start * panel.row_bytes, panel.rows.end * panel.row_bytes);
+            panel.fill(bytes.get(start..end)?);
+        }
+        Some(matrix)
+    }
+
+    /// Panels to fill, each independent of the others.
+    pub fn panels_mut(&mut self) -> impl ExactSizeIterator<Item = PanelMut<'_>> {
+        let (rows, pack) = (self.rows, self.product.pack);
+        let row_bytes = self.columns / self.format.block * self.format.bytes;
+        let count = rows.div_ceil(PANEL);
+        let panels = self.bytes[self.start..][..count * self.panel].chunks_exact_mut(self.panel);
+        panels.enumerate().map(move |(n, bytes)| PanelMut {
+            rows: n * PANEL..rows.min((n + 1) * PANEL),
+            row_bytes,
+            pack,
+            bytes,
+        })
+    }
+
+    /// The format of the weights.
+    pub fn format(&self) -> &'static Format {
+        self.format
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Panels of sixteen rows.
+    pub fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What it multiplies with.
+    pub fn input(&self) -> Input {
+        self.product.input
+    }
+
+    /// The products of the rows of `panels` with every column of `x`, into `out`, which holds these rows.
+    ///
+    /// # Panics
+    /// When `x` was packed for another input or width, or `out` has other sizes.
+    pub fn multiply(&self, level: Level, panels: Range<usize>, x: &Activations, out: &mut Out<'_>) {
+        assert!(x.input() == self.product.input && x.width() == self.columns && x.level() == level);
+        let rows = self.rows.min(panels.end * PANEL) - panels.start * PANEL;
+        assert!(out.rows() == rows && out.columns() == x.columns());
+        let bytes = &self.bytes[self.start..][panels.start * self.panel..panels.end * self.panel];
+        (self.product.multiply)(level, bytes, self.panel, x, out);
+    }
+}
+
+/// Sixteen rows of a [`Matrix`], to be filled.
+pub struct PanelMut<'m> {
+    /// Which rows; the last panel may have fewer than sixteen.
+    pub rows: Range<usize>,
+    /// Bytes of a row in a file.
+    pub row_bytes: usize,
+    pack: fn(&[u8], usize, &mut [u8]),
+    bytes: &'m mut [u8],
+}
+
+impl PanelMut<'_> {
+    /// Fill it from the bytes of its rows.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    pub fn fill(&mut self, rows: &[u8]) {
+        assert_eq!(rows.len(), self.rows.len() * self.row_bytes);
+        if self.row_bytes > 0 {
+            (self.pack)(rows, self.row_bytes, self.bytes);
+        }
+    }
+}

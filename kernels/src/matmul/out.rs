@@ -1,0 +1,59 @@
+//! Where products go.
+
+use super::PANEL;
+use std::marker::PhantomData;
+
+/// Some rows of the weights times all columns of activations: for every column a run of values, `stride` apart.
+pub struct Out<'a> {
+    start: *mut f32,
+    /// Values from one column to the next.
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    values: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a part of a `&mut [f32]` that overlaps with no other.
+unsafe impl Send for Out<'_> {}
+
+impl<'a> Out<'a> {
+    /// All rows: column j is `values[j * rows..][..rows]`.
+    ///
+    /// # Panics
+    /// When there are not `rows * columns` values.
+    pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Out<'a> {
+        assert_eq!(Some(values.len()), rows.checked_mul(columns));
+        Out { start: values.as_mut_ptr(), stride: rows, rows, columns, values: PhantomData }
+    }
+
+    /// The first `rows` rows, and the others.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn split_at(self, rows: usize) -> (Out<'a>, Out<'a>) {
+        assert!(rows <= self.rows);
+        let rest = Out { start: self.start.wrapping_add(rows), rows: self.rows - rows, ..self };
+        (Out { rows, ..self }, rest)
+    }
+
+    /// Rows of the weights.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the activations.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Column `column` of panel `panel`; what goes beyond the last row is dropped.
+    #[inline(always)]
+    pub(super) fn put(&mut self, panel: usize, column: usize, values: &[f32; PANEL]) {
+        let row = panel * PANEL;
+        assert!(row < self.rows && column < self.columns);
+        let count = PANEL.min(self.rows - row);
+        // SAFETY: rows and columns are within the slice that `new` got, and no other `Out` has these rows.
+        let to = unsafe { std::slice::from_raw_parts_mut(self.start.add(column * self.stride + row), count) };
+        to.copy_from_slice(&values[..count]);
+    }
+}

@@ -1,0 +1,191 @@
+//! Products in every format at every level: the same bits, near to what decoded weights give, whatever else is computed.
+
+use tersor_kernels::matmul::{Activations, Input, Matrix, Out};
+use tersor_kernels::{Effort, Encoding, FORMATS, Format, Level};
+
+const HOW: Encoding<'_> =
+    Encoding { importance: None, effort: Effort::Fast, non_finite: tersor_kernels::NonFinite::Refuse };
+
+/// A small generator, so that the values are the same everywhere.
+struct Random(u64);
+
+impl Random {
+    /// Between -1 and 1.
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn values(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.next()).collect()
+    }
+}
+
+fn with_products() -> impl Iterator<Item = &'static Format> {
+    FORMATS.iter().filter(|f| f.codec.is_some_and(|c| c.product.is_some()))
+}
+
+fn encode(format: &Format, values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; format.size_of(values.len() as u64).unwrap() as usize];
+    format.encoder().unwrap()(Level::SCALAR, values, &HOW, &mut bytes).unwrap();
+    bytes
+}
+
+fn packed(level: Level, input: Input, x: &[f32], width: usize) -> Activations {
+    let mut activations = Activations::new(level);
+    activations.pack(input, x, width);
+    activations
+}
+
+fn multiply(matrix: &Matrix, level: Level, x: &[f32]) -> Vec<f32> {
+    let activations = packed(level, matrix.input(), x, matrix.columns());
+    let mut y = vec![f32::NAN; matrix.rows() * activations.columns()];
+    let mut out = Out::new(&mut y, matrix.rows(), activations.columns());
+    matrix.multiply(level, 0..matrix.panels(), &activations, &mut out);
+    y
+}
+
+/// What the packed activations stand for, and the sum of magnitudes of the products.
+fn defined(weights: &[f32], input: Input, x: &[f32], rows: usize, width: usize) -> Vec<(f64, f64)> {
+    let mut x = x.to_vec();
+    if input == Input::Int8 {
+        for block in x.chunks_exact_mut(32) {
+            let top = block.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let inverse = if top == 0.0 { 0.0 } else { 127.0 / top };
+            for v in block {
+                *v = (*v * inverse).round() * (top / 127.0);
+            }
+        }
+    }
+    let mut sums = Vec::new();
+    for x in x.chunks_exact(width) {
+        for w in weights.chunks_exact(width).take(rows) {
+            let products = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+            sums.push((products().sum(), products().map(f64::abs).sum()));
+        }
+    }
+    sums
+}
+
+#[test]
+fn products_are_those_of_decoded_weights_at_every_level() {
+    let mut random = Random(1);
+    for format in with_products() {
+        let width = if format.block > 32 { 768 } else { 224 };
+        for (rows, columns) in [(16, 1), (37, 7), (1, 19), (48, 4)] {
+            let bytes = encode(format, &random.values(rows * width));
+            let x = random.values(columns * width);
+            let mut weights = vec![0.0; rows * width];
+            format.decoder().unwrap()(Level::SCALAR, &bytes, &mut weights);
+            let matrix = Matrix::from_bytes(format, rows, width, &bytes).unwrap();
+            let wanted = multiply(&matrix, Level::SCALAR, &x);
+            for (n, (y, (sum, size))) in
+                wanted.iter().zip(defined(&weights, matrix.input(), &x, rows, width)).enumerate()
+            {
+                let off = (f64::from(*y) - sum).abs();
+                assert!(off <= size * 2e-6, "{format:?} {rows} x {columns}, {n}: {y} for {sum}, magnitudes {size}");
+            }
+            for level in Level::available() {
+                let found = multiply(&matrix, level, &x);
+                assert_eq!(found, wanted, "{format:?} {} {rows} x {columns}", level.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_codes_do_not_overflow() {
+    // Every code at its end, every activation at 127: sums of 16 bits are as large as they can be.
+    for format in with_products() {
+        let width = format.block.max(256);
+        for (sign, byte) in [(1.0, 0xff), (-1.0, 0x00), (1.0, 0x77), (-1.0, 0x88)] {
+            let mut bytes = vec![byte; format.size_of(16 * width as u64).unwrap() as usize];
+            if !bytes.len().is_multiple_of(format.bytes) || format.block == 1 {
+                continue;
+            }
+            let mut weights = vec![0.0; 16 * width];
+            format.decoder().unwrap()(Level::SCALAR, &bytes, &mut weights);
+            if weights.iter().any(|w| !w.is_finite()) {
+                // Scales of such bits are NaN: take those of an encoded row, and only the codes of these bytes.
+                let row = encode(format, &Random(3).values(16 * width));
+                for (block, sound) in bytes.chunks_exact_mut(format.bytes).zip(row.chunks_exact(format.bytes)) {
+                    for at in scale_bytes(format) {
+                        block[at] = sound[at];
+                    }
+                }
+                format.decoder().unwrap()(Level::SCALAR, &bytes, &mut weights);
+            }
+            let matrix = Matrix::from_bytes(format, 16, width, &bytes).unwrap();
+            let x = vec![sign; width];
+            let wanted = defined(&weights, matrix.input(), &x, 16, width);
+            for level in Level::available() {
+                for (y, (sum, size)) in multiply(&matrix, level, &x).iter().zip(&wanted) {
+                    let off = (f64::from(*y) - sum).abs();
+                    assert!(off <= size * 2e-6, "{format:?} {} {byte:x}: {y} for {sum}", level.name());
+                }
+            }
+        }
+    }
+}
+
+/// Where the halves of a block's scales are.
+fn scale_bytes(format: &Format) -> Vec<usize> {
+    match format.name {
+        "q2_k" => (80..84).collect(),
+        "q3_k" => (108..110).collect(),
+        "q6_k" => (208..210).collect(),
+        "q4_1" | "q5_1" | "q4_k" | "q5_k" => (0..4).collect(),
+        _ => (0..2).collect(),
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_its_neighbours() {
+    let mut random = Random(2);
+    for format in with_products() {
+        let (rows, width) = (50, 256);
+        let bytes = encode(format, &random.values(rows * width));
+        let matrix = Matrix::from_bytes(format, rows, width, &bytes).unwrap();
+        let x = random.values(11 * width);
+        for level in Level::available() {
+            let whole = multiply(&matrix, level, &x);
+            for (x, y) in x.chunks_exact(width).zip(whole.chunks_exact(rows)) {
+                assert_eq!(multiply(&matrix, level, x), y, "{format:?} {}: one column", level.name());
+            }
+            let activations = packed(level, matrix.input(), &x, width);
+            let mut y = vec![f32::NAN; rows * 11];
+            let (mut first, mut rest) = Out::new(&mut y, rows, 11).split_at(32);
+            matrix.multiply(level, 2..4, &activations, &mut rest);
+            matrix.multiply(level, 0..2, &activations, &mut first);
+            assert_eq!(y, whole, "{format:?} {}: two parts", level.name());
+        }
+    }
+}
+
+#[test]
+fn odd_activations() {
+    let format = Format::by_name("q4_0").unwrap();
+    let matrix = Matrix::from_bytes(format, 16, 64, &encode(format, &Random(4).values(16 * 64))).unwrap();
+    for level in Level::available() {
+        assert_eq!(multiply(&matrix, level, &[0.0; 64]), [0.0; 16]);
+        let tiny = multiply(&matrix, level, &[1e-44; 64]);
+        assert!(tiny.iter().all(|y| *y == 0.0));
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = [1.0; 64];
+            x[40] = bad;
+            assert!(multiply(&matrix, level, &x).iter().all(|y| y.is_nan()));
+        }
+        assert_eq!(multiply(&matrix, level, &[]), []);
+    }
+}
+
+#[test]
+fn panels_are_about_as_large_as_in_a_file() {
+    for format in with_products() {
+        let matrix = Matrix::new(format, 1024, 2048).unwrap();
+        let file = format.size_of(1024 * 2048).unwrap() as f64;
+        assert!(matrix.bytes() as f64 <= file * 1.15, "{format:?}: {} bytes for {file}", matrix.bytes());
+    }
+    assert!(Matrix::new(Format::by_name("q4_k").unwrap(), 16, 128).is_none());
+    assert!(Matrix::new(Format::by_name("i32").unwrap(), 16, 128).is_none());
+}
