@@ -6,6 +6,7 @@ use super::out::Out;
 use super::tiled::{self, Tiled, group};
 use crate::simd::DotLanes;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Columns whose sums stay in the nearest cache while a panel goes by; their activations stay in the next one.
 const COLUMNS: usize = 32;
@@ -36,10 +37,10 @@ fn one<L: DotLanes, T: Tiled>(l: L, panel: &[u8], x: &[Block], out: &mut Out<'_>
     let mut sum = [l.splat(0.0)];
     let mut x = x.iter();
     for tile in panel.chunks_exact(tiled::tile::<T>()) {
-        prefetch(l, tile);
         let (scales, lines) = tile.split_at(T::SCALES);
         for (b, lines) in lines.chunks_exact(tiled::code_bytes::<T>()).enumerate() {
             let Some(x) = x.next() else { return };
+            prefetch::<L, T>(l, tile, b);
             let block = Codes::<L, T>::of(l, scales, lines, b);
             block.add(l, std::array::from_ref(x), &mut sum);
         }
@@ -56,12 +57,12 @@ fn many<L: DotLanes, T: Tiled>(l: L, panel: &[u8], x: &Activations, first: usize
     let sums = &mut sums[..count];
     let mut rows = x.blocks().chunks_exact(columns);
     for tile in panel.chunks_exact(tiled::tile::<T>()) {
-        if first == 0 {
-            prefetch(l, tile);
-        }
         let (scales, lines) = tile.split_at(T::SCALES);
         for (b, lines) in lines.chunks_exact(tiled::code_bytes::<T>()).enumerate() {
             let Some(x) = rows.next() else { return };
+            if first == 0 {
+                prefetch::<L, T>(l, tile, b);
+            }
             let block = Codes::<L, T>::of(l, scales, lines, b);
             let (x, last) = x[first..][..count].as_chunks::<2>();
             let (sums, last_sum) = sums.as_chunks_mut::<2>();
@@ -85,10 +86,12 @@ fn put<L: DotLanes>(l: L, sum: L::F, out: &mut Out<'_>, n: usize, column: usize)
     out.put(n, column, &values);
 }
 
+/// Ask for what lies ahead of block `b`: a share of the tile, since too many requests at once have to wait.
 #[inline(always)]
-fn prefetch<L: DotLanes>(l: L, tile: &[u8]) {
-    for line in tile.chunks(64) {
-        l.prefetch(line.as_ptr().wrapping_add(AHEAD));
+fn prefetch<L: DotLanes, T: Tiled>(l: L, tile: &[u8], b: usize) {
+    let share = tile.len() / (T::BLOCK / 32);
+    for line in 0..share.div_ceil(64) {
+        l.prefetch(tile.as_ptr().wrapping_add(AHEAD + b * share + line * 64));
     }
 }
 
@@ -150,44 +153,59 @@ impl<L: DotLanes, T: Tiled> Codes<L, T> {
     fn add<const N: usize>(&self, l: L, x: &[Block; N], sums: &mut [L::F; N]) {
         for half in 0..32 / T::SUB {
             let halves = if T::SUB == 16 { half..half + 1 } else { 0..2 };
+            let ints = self.ints(l, x, half, halves.clone());
             for j in 0..N {
-                let x = &x[j].0;
-                let (mut zero, mut shift) = (0, 0.0);
-                for half in halves.clone() {
-                    zero += x[SUMS + half] as i32;
-                    shift += f32::from_bits(x[SHIFTS + half]);
-                }
-                let ints = l.float(self.ints(l, x, half, zero));
-                let d = l.splat(f32::from_bits(x[SCALE]));
-                sums[j] = l.fma(ints, l.mul(self.scales[half], d), sums[j]);
+                let d = l.splat(f32::from_bits(x[j].0[SCALE]));
+                sums[j] = l.fma(l.float(ints[j]), l.mul(self.scales[half], d), sums[j]);
                 if T::SHIFTED {
+                    let mut shift = 0.0;
+                    for half in halves.clone() {
+                        shift += f32::from_bits(x[j].0[SHIFTS + half]);
+                    }
                     sums[j] = l.fma(self.shifts[half], l.splat(shift), sums[j]);
                 }
             }
         }
     }
 
-    /// The exact sums of codes, less their zero, times activations, which add up to `sum`: of half a block, or all of it.
+    /// The exact sums of codes, less their zero, times activations: of half a block, or all of it.
     #[inline(always)]
-    fn ints(&self, l: L, x: &[u32; 16], half: usize, sum: i32) -> L::I {
+    fn ints<const N: usize>(&self, l: L, x: &[Block; N], half: usize, halves: Range<usize>) -> [L::I; N] {
         let groups = T::SUB / 4;
         let first = half * groups;
+        let zero = if T::ZERO == 128 { L::WIDE_ZERO } else { T::ZERO.into() };
+        let mut ints = [l.int(0); N];
+        for j in 0..N {
+            let mut sum = 0;
+            for half in halves.clone() {
+                sum += x[j].0[SUMS + half] as i32;
+            }
+            ints[j] = l.int(-zero * sum);
+        }
         if T::ZERO == 128 {
-            let mut ints = l.int(-L::WIDE_ZERO * sum);
-            for (codes, x) in self.wide[first..][..groups].iter().zip(&x[first..]) {
-                ints = l.dot_wide(ints, *codes, *x);
+            for (g, codes) in self.wide[first..][..groups].iter().enumerate() {
+                for j in 0..N {
+                    ints[j] = l.dot_wide(ints[j], *codes, x[j].0[first + g]);
+                }
             }
             return ints;
         }
-        let mut ints = l.int(-i32::from(T::ZERO) * sum);
-        let mut part = l.begin(ints);
-        for (g, (codes, x)) in self.narrow[first..][..groups].iter().zip(&x[first..]).enumerate() {
-            if g > 0 && g % most_groups::<T>() == 0 {
-                ints = l.end(ints, part);
-                part = l.begin(ints);
-            }
-            part = l.dot(part, *codes, *x);
+        let mut parts = [l.begin(ints[0]); N];
+        for j in 1..N {
+            parts[j] = l.begin(ints[j]);
         }
-        l.end(ints, part)
+        for (g, codes) in self.narrow[first..][..groups].iter().enumerate() {
+            for j in 0..N {
+                if g > 0 && g % most_groups::<T>() == 0 {
+                    ints[j] = l.end(ints[j], parts[j]);
+                    parts[j] = l.begin(ints[j]);
+                }
+                parts[j] = l.dot(parts[j], *codes, x[j].0[first + g]);
+            }
+        }
+        for j in 0..N {
+            ints[j] = l.end(ints[j], parts[j]);
+        }
+        ints
     }
 }
