@@ -4,6 +4,7 @@
 //! compiled once per [`Level`], and gives the same bytes at each of them.
 pub mod format;
 pub mod matmul;
+pub mod ops;
 mod simd;
 
 pub use format::{

@@ -180,6 +180,38 @@ fn odd_activations() {
 }
 
 #[test]
+fn matrices_of_floats_grow() {
+    let mut random = Random(5);
+    let f32 = Format::by_name("f32").unwrap();
+    let (rows, width) = (40, 24);
+    let values = random.values(rows * width);
+    let (mut by_rows, mut by_columns) =
+        (Matrix::new(f32, rows + 9, width + 30).unwrap(), Matrix::new(f32, rows + 9, width + 30).unwrap());
+    for (r, row) in values.chunks_exact(width).enumerate() {
+        by_rows.put_row(r, row);
+    }
+    for c in 0..width {
+        let column: Vec<f32> = values.iter().skip(c).step_by(width).copied().collect();
+        by_columns.put_column(c, &column);
+    }
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let whole = Matrix::from_bytes(f32, rows, width, &bytes).unwrap();
+    let x = random.values(3 * width);
+    for level in Level::available() {
+        let wanted = multiply(&whole, level, &x);
+        let activations = packed(level, Input::F32, &x, width);
+        for matrix in [&by_rows, &by_columns] {
+            let mut y = vec![f32::NAN; (rows + 9) * 3];
+            matrix.multiply(level, 0..matrix.panels(), &activations, &mut Out::new(&mut y, rows + 9, 3));
+            for (y, wanted) in y.chunks_exact(rows + 9).zip(wanted.chunks_exact(rows)) {
+                assert_eq!(&y[..rows], wanted);
+                assert!(y[rows..].iter().all(|y| *y == 0.0));
+            }
+        }
+    }
+}
+
+#[test]
 fn panels_are_about_as_large_as_in_a_file() {
     for format in with_products() {
         let matrix = Matrix::new(format, 1024, 2048).unwrap();

@@ -143,12 +143,40 @@ impl Matrix {
         self.product.input
     }
 
-    /// The products of the rows of `panels` with every column of `x`, into `out`, which holds these rows.
+    /// Set row `row` of a matrix of f32, as far as `values` go.
+    ///
+    /// # Panics
+    /// For other formats, or beyond the matrix.
+    pub fn put_row(&mut self, row: usize, values: &[f32]) {
+        for (column, value) in values.iter().enumerate() {
+            self.put(row, column, *value);
+        }
+    }
+
+    /// Set column `column` of a matrix of f32, as far as `values` go.
+    ///
+    /// # Panics
+    /// For other formats, or beyond the matrix.
+    pub fn put_column(&mut self, column: usize, values: &[f32]) {
+        for (row, value) in values.iter().enumerate() {
+            self.put(row, column, *value);
+        }
+    }
+
+    fn put(&mut self, row: usize, column: usize, value: f32) {
+        assert!(self.format.name == "f32" && row < self.rows && column < self.columns);
+        let at = self.start + row / PANEL * self.panel + (column * PANEL + row % PANEL) * size_of::<f32>();
+        self.bytes[at..][..size_of::<f32>()].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// The products of the rows of `panels` with every column of `x`, into `out`, which holds these rows. Columns of
+    /// [`Input::F32`] may be shorter than the matrix is wide: what they lack counts as zero.
     ///
     /// # Panics
     /// When `x` was packed for another input or width, or `out` has other sizes.
     pub fn multiply(&self, level: Level, panels: Range<usize>, x: &Activations, out: &mut Out<'_>) {
-        assert!(x.input() == self.product.input && x.width() == self.columns && x.level() == level);
+        assert!(x.input() == self.product.input && x.level() == level);
+        assert!(x.width() == self.columns || x.input() == Input::F32 && x.width() <= self.columns);
         let rows = self.rows.min(panels.end * PANEL) - panels.start * PANEL;
         assert!(out.rows() == rows && out.columns() == x.columns());
         let bytes = &self.bytes[self.start..][panels.start * self.panel..panels.end * self.panel];

@@ -43,6 +43,8 @@ pub(crate) trait DotLanes: Lanes {
     fn float(self, a: Self::I) -> Self::F;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a` times two to the power of `n`, where `t` is n + 1.5 * 2^23 and the result is a normal number.
+    fn times_power(self, a: Self::F, t: Self::F) -> Self::F;
     /// The values of sixteen little-endian bfloat16 numbers.
     fn bf16_values(self, numbers: &[[u8; 2]; 16]) -> Self::F;
     /// `bytes` will be read soon; they may lie anywhere.
@@ -116,6 +118,13 @@ impl DotLanes for Scalar {
             c[i] = a[i].mul_add(b[i], c[i]);
         }
         c
+    }
+    #[inline(always)]
+    fn times_power(self, mut a: [f32; 16], t: [f32; 16]) -> [f32; 16] {
+        for i in 0..16 {
+            a[i] = f32::from_bits(a[i].to_bits().wrapping_add(t[i].to_bits() << 23));
+        }
+        a
     }
     #[inline(always)]
     fn bf16_values(self, numbers: &[[u8; 2]; 16]) -> [f32; 16] {

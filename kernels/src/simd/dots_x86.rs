@@ -10,14 +10,6 @@ use core::arch::x86_64::*;
 
 const WIDE_ZERO: i8 = i8::MIN;
 
-/// Both halves of sixteen rows.
-macro_rules! both {
-    ($a:expr => $f:expr) => {{
-        let (a, f) = ($a, $f);
-        (f(a.0), f(a.1))
-    }};
-}
-
 impl DotLanes for Avx2 {
     const COLUMNS: usize = 4;
     const WIDE_ZERO: i32 = 0;
@@ -88,7 +80,8 @@ impl DotLanes for Avx2 {
     #[inline(always)]
     fn wide(self, codes: Self::W) -> Self::Wide {
         unsafe {
-            let signed = both!(codes => |c| _mm256_xor_si256(c, _mm256_set1_epi8(WIDE_ZERO)));
+            let zero = _mm256_set1_epi8(WIDE_ZERO);
+            let signed = (_mm256_xor_si256(codes.0, zero), _mm256_xor_si256(codes.1, zero));
             [(_mm256_abs_epi8(signed.0), signed.0), (_mm256_abs_epi8(signed.1), signed.1)]
         }
     }
@@ -110,6 +103,17 @@ impl DotLanes for Avx2 {
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+    #[inline(always)]
+    fn times_power(self, a: Self::F, t: Self::F) -> Self::F {
+        unsafe {
+            let low = _mm256_slli_epi32::<23>(_mm256_castps_si256(t.0));
+            let high = _mm256_slli_epi32::<23>(_mm256_castps_si256(t.1));
+            (
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.0), low)),
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.1), high)),
+            )
+        }
     }
     #[inline(always)]
     fn bf16_values(self, numbers: &[[u8; 2]; 16]) -> Self::F {
@@ -167,6 +171,13 @@ macro_rules! lines {
         #[inline(always)]
         fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn times_power(self, a: __m512, t: __m512) -> __m512 {
+            unsafe {
+                let power = _mm512_slli_epi32::<23>(_mm512_castps_si512(t));
+                _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), power))
+            }
         }
         #[inline(always)]
         fn bf16_values(self, numbers: &[[u8; 2]; 16]) -> __m512 {
