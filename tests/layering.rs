@@ -14,10 +14,12 @@ const ORDER: &[&str] = &[
     "source",
     "tokenizer",
     "plan",
+    "model",
     "sink",
     "recipe",
     "run",
     "verify",
+    "eval",
     "build",
     "report",
     "cli",
@@ -37,6 +39,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("indicatif", "cli"),
     ("ctrlc", "cli"),
     ("process::exit", "cli"),
+    ("rayon::", "model"),
     // Only tersor-kernels has any.
     ("unsafe ", "no module"),
 ];

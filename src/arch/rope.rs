@@ -192,6 +192,33 @@ fn attention(factor: f64, mscale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
 
+/// Radians per position of every pair, and what cosines and sines are multiplied with.
+pub(super) fn frequencies(settings: &Settings) -> (Vec<f64>, f64) {
+    let size = settings[Count::HeadSize];
+    let plain = |i: u64| settings.rope_theta.powf(-2.0 * i as f64 / size as f64);
+    let pairs = 0..size / 2;
+    match settings.scaling {
+        Scaling::None => (pairs.map(plain).collect(), 1.0),
+        Scaling::Linear { factor } => (pairs.map(|i| plain(i) / factor).collect(), 1.0),
+        Scaling::Llama3 { factor, low, high, original } => {
+            let divisor = |i| f64::from(divisor(i, size, settings.rope_theta, factor, low, high, original));
+            (pairs.map(|i| plain(i) / divisor(i)).collect(), 1.0)
+        }
+        Scaling::Yarn { factor, original, attention_factor } => {
+            // The pair that turns so many times within the original context.
+            let pair =
+                |turns: f64| size as f64 * (original as f64 / (turns * TAU)).ln() / (2.0 * settings.rope_theta.ln());
+            let low = pair(YARN_BETA_FAST).floor().max(0.0);
+            let high = pair(YARN_BETA_SLOW).ceil().min(size as f64 - 1.0).max(low + 0.001);
+            let stretched = |i: u64| {
+                let share = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                plain(i) * (1.0 - share + share / factor)
+            };
+            (pairs.map(stretched).collect(), attention_factor.unwrap_or(attention(factor, 1.0)))
+        }
+    }
+}
+
 /// The values of `rope_freqs.weight`, one per frequency, that llama-3 scaling asks for.
 pub(super) fn divisors(settings: &Settings) -> Option<Vec<f32>> {
     let Scaling::Llama3 { factor, low, high, original } = settings.scaling else { return None };

@@ -101,6 +101,12 @@ impl Settings {
         Ok(())
     }
 
+    /// Radians per position by which rotary embedding turns each pair (i, i + d/2) of a head, and the factor of the turned
+    /// values.
+    pub fn rope_frequencies(&self) -> (Vec<f64>, f64) {
+        rope::frequencies(self)
+    }
+
     /// Values of `rope_freqs.weight`, where the scaling needs that tensor.
     pub fn rope_divisors(&self) -> Option<Vec<f32>> {
         rope::divisors(self)

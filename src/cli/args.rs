@@ -24,6 +24,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Compare a written model with the one it was made from
     Verify(VerifyArgs),
+    /// Measure what a model still knows: perplexity, and divergence from a base model
+    Eval(EvalArgs),
     /// List the storage formats, or show one
     Formats(FormatsArgs),
     /// List the model families
@@ -195,6 +197,33 @@ pub(super) struct VerifyArgs {
     /// Worker threads [default: all that the process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) threads: Option<u16>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvalArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision]
+    pub(super) model: PathBuf,
+    /// Text to measure on
+    #[arg(long, value_name = "FILE")]
+    pub(super) text: PathBuf,
+    /// The model to compare with, run with float activations
+    #[arg(long, value_name = "MODEL")]
+    pub(super) base: Option<PathBuf>,
+    /// Tokens of a context; the second half of each is scored
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(super) ctx: usize,
+    /// Contexts at most [default: the whole text]
+    #[arg(long, value_name = "N")]
+    pub(super) chunks: Option<usize>,
+    /// Threads [default: all that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,

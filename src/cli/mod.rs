@@ -3,6 +3,7 @@
 
 mod args;
 mod convert;
+mod eval;
 mod foreign;
 mod inspect;
 mod interrupt;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Formats(args) => list::formats(args),
         Command::Archs(args) => list::architectures(args),
         Command::Completions { shell } => list::completions(*shell),
@@ -75,6 +77,12 @@ fn fail(e: &Error) -> ExitCode {
         Error::Usage { .. } | Error::UnknownName { .. } | Error::BadRule { .. } => USAGE,
         _ => FAILED,
     })
+}
+
+/// The threads that were asked for, or all that affinity and cgroup leave to the process.
+fn threads(wanted: Option<u16>) -> usize {
+    let all = || std::thread::available_parallelism().map_or(1, Into::into);
+    wanted.map_or_else(all, usize::from)
 }
 
 /// Print to stdout; a reader that went away, such as `head`, is no error.

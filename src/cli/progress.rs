@@ -17,7 +17,15 @@ pub(super) enum Meter {
     Lines(Mutex<Lines>),
 }
 
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Unit {
+    Bytes,
+    Tokens,
+}
+
 pub(super) struct Lines {
+    unit: Unit,
     started: Instant,
     last: Instant,
     done: u64,
@@ -25,17 +33,20 @@ pub(super) struct Lines {
 }
 
 impl Meter {
-    /// A meter over `total` bytes of the source.
-    pub(super) fn new(quiet: bool, total: u64) -> Meter {
+    /// A meter over `total` units.
+    pub(super) fn new(quiet: bool, unit: Unit, total: u64) -> Meter {
         if quiet {
             return Meter::Quiet;
         }
         if !std::io::stderr().is_terminal() {
             let now = Instant::now();
-            return Meter::Lines(Mutex::new(Lines { started: now, last: now, done: 0, total }));
+            return Meter::Lines(Mutex::new(Lines { unit, started: now, last: now, done: 0, total }));
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let template = "{bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+        let template = match unit {
+            Unit::Bytes => "{bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left",
+            Unit::Tokens => "{bar:30} {pos}/{len} tokens  {per_sec}  {eta} left",
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -51,13 +62,13 @@ impl Meter {
 }
 
 impl Progress for Meter {
-    fn advance(&self, bytes: u64) {
+    fn advance(&self, units: u64) {
         match self {
             Meter::Quiet => {}
-            Meter::Bar(bar) => bar.inc(bytes),
+            Meter::Bar(bar) => bar.inc(units),
             Meter::Lines(lines) => {
                 if let Ok(mut lines) = lines.lock() {
-                    lines.advance(bytes);
+                    lines.advance(units);
                 }
             }
         }
@@ -69,8 +80,8 @@ impl Progress for Meter {
 }
 
 impl Lines {
-    fn advance(&mut self, bytes: u64) {
-        self.done += bytes;
+    fn advance(&mut self, units: u64) {
+        self.done += units;
         if self.last.elapsed() < LINE_EVERY {
             return;
         }
@@ -79,6 +90,9 @@ impl Lines {
         let rate = self.done as f64 / seconds;
         let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1.0);
         let percent = 100.0 * self.done as f64 / self.total.max(1) as f64;
-        eprintln!("{percent:.0} %, {:.0} MB/s, {left:.0} s left", rate / 1e6);
+        match self.unit {
+            Unit::Bytes => eprintln!("{percent:.0} %, {:.0} MB/s, {left:.0} s left", rate / 1e6),
+            Unit::Tokens => eprintln!("{percent:.0} %, {rate:.0} tokens/s, {left:.0} s left"),
+        }
     }
 }

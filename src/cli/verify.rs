@@ -1,7 +1,7 @@
 //! `tersor verify`.
 
 use super::args::VerifyArgs;
-use super::{DIFFERENT, print, print_json, write};
+use super::{DIFFERENT, print, print_json, threads, write};
 use crate::error::Result;
 use crate::plan::Container;
 use crate::recipe::{Recipe, Target};
@@ -13,9 +13,7 @@ use tersor_kernels::Level;
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let recipe = write::with_beside(Recipe::new(Container::Gguf, Target::Keep), &args.beside);
-    let threads = args.threads.map(usize::from);
-    let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    let limits = Limits { threads, level: Level::best() };
+    let limits = Limits { threads: threads(args.threads), level: Level::best() };
     let comparison = verify::compare(&args.output, &args.base, &recipe, args.text.as_deref(), limits)?;
     if args.json {
         print_json(&comparison)

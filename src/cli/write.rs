@@ -2,7 +2,7 @@
 
 use super::args::{BesideArgs, ModelArgs, WriteArgs};
 use super::interrupt::Writing;
-use super::progress::Meter;
+use super::progress::{Meter, Unit};
 use super::{print, print_json};
 use crate::build::{Build, Options};
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<Exi
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let meter = Meter::new(args.quiet, build.job.plan.source_bytes);
+    let meter = Meter::new(args.quiet, Unit::Bytes, build.job.plan.source_bytes);
     let built = {
         let _writing = Writing::begin();
         build.write(&meter)

@@ -8,7 +8,7 @@ use crate::verify::Comparison;
 use std::fmt::Write;
 
 /// Rows as columns, two spaces apart; numbers to the right where `right` says so.
-fn table(rows: &[Vec<String>], right: &[bool]) -> String {
+pub(super) fn table(rows: &[Vec<String>], right: &[bool]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

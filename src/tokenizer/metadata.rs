@@ -152,6 +152,15 @@ pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
     })
 }
 
+/// The token that llama.cpp begins every text with, if it does.
+pub fn first_token(metadata: &Metadata) -> Option<u32> {
+    let name = metadata.text(PRE).unwrap_or("default");
+    let canonical = pre::find(name).map_or(name, |row| row.name);
+    let unsaid = metadata.text(MODEL) == Some(Model::Llama.name()) || BOS_BY_DEFAULT.contains(&canonical);
+    let bos = || metadata.count("tokenizer.ggml.bos_token_id").and_then(|id| u32::try_from(id).ok());
+    metadata.flag(ADD_BOS).unwrap_or(unsaid).then(bos).flatten()
+}
+
 fn specials(metadata: &Metadata, tokens: usize) -> Specials {
     let mut specials = Specials::default();
     for role in &ROLES {

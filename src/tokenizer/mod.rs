@@ -17,6 +17,7 @@ mod probes;
 mod protobuf;
 mod rebuilt;
 mod reference;
+mod source;
 mod special;
 mod spm;
 mod spm_json;
@@ -28,8 +29,9 @@ mod tests;
 
 pub use encode::{Encoder, can_rebuild, rebuild, reference};
 pub use folder::{Options, from_folder};
-pub use metadata::from_metadata;
+pub use metadata::{first_token, from_metadata};
 pub use probes::{Difference, PROBES, first_difference};
+pub use source::{encoder_of, metadata_of};
 pub use special::Specials;
 pub use template::Template;
 

@@ -1,0 +1,47 @@
+//! `tersor eval`.
+
+use super::args::EvalArgs;
+use super::progress::{Meter, Unit};
+use super::{print, print_json, threads};
+use crate::arch::Count;
+use crate::error::Result;
+use crate::eval::{Text, Windows, check_vocabularies, evaluate};
+use crate::model::{Model, Weights, settings_of};
+use crate::report::{EvalReport, render_eval};
+use crate::source::Source;
+use std::path::Path;
+use std::process::ExitCode;
+use tersor_kernels::Level;
+
+pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
+    let source = Source::open(&args.model)?;
+    let rows = settings_of(&source)?[Count::Vocab];
+    let text = Text { path: &args.text, context: args.ctx, chunks: args.chunks };
+    let windows = Windows::cut(&source, rows, &text)?;
+    if let Some(base) = &args.base {
+        let base = Source::open(base)?;
+        check_vocabularies((&source, rows), (&base, settings_of(&base)?[Count::Vocab]))?;
+    }
+    let threads = threads(args.threads);
+    let load = |path: &Path, weights| Model::load(Source::open(path)?, weights, Level::best(), threads);
+    let base = args.base.as_deref().map(|base| load(base, Weights::Decoded)).transpose()?;
+    let mut reports = Vec::new();
+    for weights in [Weights::AsStored, Weights::Decoded] {
+        let model = load(&args.model, weights)?;
+        if weights == Weights::Decoded && !model.differs_decoded() {
+            continue;
+        }
+        let meter = Meter::new(args.quiet, Unit::Tokens, (windows.iter().len() * windows.context) as u64);
+        let scores = evaluate(&model, base.as_ref(), &windows, &meter);
+        meter.finish();
+        reports.push((weights, scores?));
+    }
+    let report = EvalReport::new(&args.model, args.base.as_deref(), &args.text, &windows, reports);
+    let Some(report) = report else { return Ok(ExitCode::SUCCESS) };
+    if args.json {
+        print_json(&report)
+    } else {
+        print(&render_eval(&report))
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,94 @@
+//! A text as contexts of token ids.
+
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+use crate::source::{Source, read_text};
+use crate::tokenizer::{self, encoder_of, metadata_of};
+use std::borrow::Cow;
+use std::path::Path;
+
+/// Contexts of one length.
+pub struct Windows {
+    ids: Vec<u32>,
+    /// Tokens of each.
+    pub context: usize,
+    /// Tokens that the tokenizer knows; ids beyond are padding of the embedding.
+    pub tokens: usize,
+}
+
+/// What to cut, and how.
+pub struct Text<'a> {
+    /// A file of UTF-8.
+    pub path: &'a Path,
+    /// Tokens of a context.
+    pub context: usize,
+    /// Contexts at most.
+    pub chunks: Option<usize>,
+}
+
+/// The shortest context of which half can be scored.
+const SHORTEST: usize = 4;
+
+impl Windows {
+    /// Cut `text` with the tokenizer of `source`, for an embedding of `rows` rows.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot be used, or a text shorter than one context.
+    pub fn cut(source: &Source, rows: u64, text: &Text<'_>) -> Result<Windows> {
+        let usage = |problem: String, hint: &str| Error::Usage { problem, hint: hint.into() };
+        if text.context < SHORTEST {
+            return Err(usage(format!("a context of {} tokens", text.context), "ask for at least 4"));
+        }
+        let metadata = metadata_of(source, rows)?;
+        let first = tokenizer::first_token(&metadata);
+        let mut ids: Vec<u32> = first.into_iter().collect();
+        ids.extend(encoder_of(source, &metadata)?.encode(&read_text(text.path)?)?);
+        let found = ids.len() / text.context;
+        let count = text.chunks.map_or(found, |chunks| chunks.min(found));
+        if count == 0 {
+            let problem =
+                format!("`{}` has {} tokens, fewer than a context of {}", text.path.display(), ids.len(), text.context);
+            return Err(usage(problem, "give a longer text, or a shorter `--ctx`"));
+        }
+        ids.truncate(count * text.context);
+        if let Some(first) = first {
+            ids.iter_mut().step_by(text.context).for_each(|id| *id = first);
+        }
+        Ok(Windows { ids, context: text.context, tokens: count_tokens(&metadata).unwrap_or(rows as usize) })
+    }
+
+    /// One after another.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+        self.ids.chunks_exact(self.context)
+    }
+}
+
+fn count_tokens(metadata: &Metadata) -> Option<usize> {
+    metadata.strings("tokenizer.ggml.tokens").map(|tokens| tokens.len())
+}
+
+/// Both models must call the same ids by the same names, or their predictions cannot be compared.
+///
+/// # Errors
+/// The first id that they do not.
+pub fn check_vocabularies(model: (&Source, u64), base: (&Source, u64)) -> Result<()> {
+    let of = |(source, rows): (&'_ Source, u64)| metadata_of(source, rows).map(Cow::into_owned);
+    let (ours, theirs) = (of(model)?, of(base)?);
+    let tokens = |metadata: &Metadata| metadata.strings("tokenizer.ggml.tokens").cloned().unwrap_or_default();
+    let (ours, theirs) = (tokens(&ours), tokens(&theirs));
+    let padding = |text: &str| text.starts_with("[PAD");
+    match ours.iter().zip(theirs.iter()).position(|(a, b)| a != b && !(padding(a) && padding(b))) {
+        None => Ok(()),
+        Some(id) => {
+            let text = |tokens: &crate::gguf::Strings| tokens.iter().nth(id).unwrap_or_default().to_owned();
+            let problem = format!(
+                "the tokenizers differ: id {id} is `{}` in `{}` and `{}` in `{}`",
+                text(&ours),
+                model.0.path.display(),
+                text(&theirs),
+                base.0.path.display()
+            );
+            Err(Error::Usage { problem, hint: "compare with the model that it was made from".into() })
+        }
+    }
+}

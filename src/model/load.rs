@@ -1,0 +1,220 @@
+//! From a checkpoint to weights in memory.
+
+use super::linear::Linear;
+use super::rotary::Rotary;
+use super::{Layer, Model, Weights};
+use crate::arch::{self, Count, NameRule, Need, Role, RowOrder, Settings, with_layer};
+use crate::error::{Error, Result};
+use crate::plan::Reorder;
+use crate::source::{Origin, Source};
+use crate::tensor::{TensorId, TensorInfo};
+use rayon::prelude::*;
+use tersor_kernels::matmul::Matrix;
+use tersor_kernels::{Class, Format, Level};
+
+const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// The settings of a checkpoint of either kind.
+///
+/// # Errors
+/// A family that is not known, or settings that are none.
+pub fn settings_of(source: &Source) -> Result<Settings> {
+    match &source.origin {
+        Origin::HuggingFace { config, .. } => arch::from_config(&source.config_path(), config),
+        Origin::Gguf { metadata } => {
+            let rows = source.find("token_embd.weight").map_or(0, |id| source.tensor(id).shape.rows());
+            let tied = source.find("output.weight").is_none();
+            let divisors = match source.find(ROPE_FREQS) {
+                Some(id) => Some(values(source, id)?),
+                None => None,
+            };
+            arch::from_metadata(&source.path, metadata, rows, tied, divisors.as_deref())
+        }
+        Origin::Bare => Err(Error::NotAModel {
+            path: source.path.clone(),
+            found: "weights without a config.json beside them".into(),
+        }),
+    }
+}
+
+pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
+    let settings = settings_of(&source)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| Error::Usage {
+        problem: format!("{threads} threads cannot be started: {e}"),
+        hint: "ask for fewer".into(),
+    })?;
+    let loader = Loader { source: &source, settings: &settings, weights, level };
+    let (embedding, layers, norm, head) = pool.install(|| loader.all())?;
+    let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
+    let embedding = Embedding { id: embedding, level, source };
+    let rotary = Rotary::new(&settings);
+    Ok(Model { settings, level, pool, embedding, layers, norm, head, rotary, quantized })
+}
+
+struct Loader<'a> {
+    source: &'a Source,
+    settings: &'a Settings,
+    weights: Weights,
+    level: Level,
+}
+
+impl Loader<'_> {
+    fn all(&self) -> Result<(TensorId, Vec<Layer>, Vec<f32>, Linear)> {
+        let (embedding, _) = self.weight(Role::TokenEmbedding, None)?;
+        let layers = (0..self.settings[Count::Layers] as u32).map(|n| self.layer(n)).collect::<Result<_>>()?;
+        let norm = self.vector("output_norm.weight", None)?;
+        let head = if self.settings.tied { Role::TokenEmbedding } else { Role::Output };
+        Ok((embedding, layers, norm, self.linear(head, None)?))
+    }
+
+    fn layer(&self, n: u32) -> Result<Layer> {
+        let linear = |role| self.linear(role, Some(n));
+        Ok(Layer {
+            attn_norm: self.vector("blk.{}.attn_norm.weight", Some(n))?,
+            q: linear(Role::AttnQ)?,
+            k: linear(Role::AttnK)?,
+            v: linear(Role::AttnV)?,
+            attn_output: linear(Role::AttnOutput)?,
+            ffn_norm: self.vector("blk.{}.ffn_norm.weight", Some(n))?,
+            gate: linear(Role::FfnGate)?,
+            up: linear(Role::FfnUp)?,
+            down: linear(Role::FfnDown)?,
+        })
+    }
+
+    /// The rule of a name in GGUF.
+    fn rule(&self, gguf: &str) -> Option<&'static NameRule> {
+        self.settings.architecture.tensors.iter().find(|r| r.gguf == gguf)
+    }
+
+    /// The tensor of a rule, held against the shape that the settings give it.
+    fn find(&self, rule: &NameRule, layer: Option<u32>) -> Result<Option<TensorId>> {
+        let in_gguf = matches!(self.source.origin, Origin::Gguf { .. });
+        let name = with_layer(if in_gguf { rule.gguf } else { rule.hf }, layer);
+        let Some(id) = self.source.find(&name) else {
+            let optional = rule.need == Need::Optional;
+            return if optional { Ok(None) } else { Err(Error::MissingTensors { names: vec![name] }) };
+        };
+        let tensor = self.source.tensor(id);
+        match rule.shape_in(self.settings) {
+            Some(shape) if shape == tensor.shape => Ok(Some(id)),
+            wanted => Err(Error::Shape {
+                tensor: name,
+                found: tensor.shape.to_string(),
+                wanted: wanted.map_or("a smaller one".into(), |s| s.to_string()),
+            }),
+        }
+    }
+
+    /// The weight with a role, and how its rows lie.
+    fn weight(&self, role: Role, layer: Option<u32>) -> Result<(TensorId, &'static NameRule)> {
+        let rule = self.settings.architecture.tensors.iter().find(|r| r.role == role);
+        let rule = rule.ok_or_else(|| Error::MissingTensors { names: vec![role.name()] })?;
+        let missing = || Error::MissingTensors { names: vec![with_layer(rule.gguf, layer)] };
+        Ok((self.find(rule, layer)?.ok_or_else(missing)?, rule))
+    }
+
+    fn order(&self, rule: &NameRule) -> Reorder {
+        match (rule.rows, &self.source.origin) {
+            (RowOrder::Rotary, Origin::Gguf { .. }) => Reorder::Deinterleave { size: self.settings[Count::HeadSize] },
+            _ => Reorder::None,
+        }
+    }
+
+    fn linear(&self, role: Role, layer: Option<u32>) -> Result<Linear> {
+        let (id, rule) = self.weight(role, layer)?;
+        let weights = self.matrix(id, self.order(rule))?;
+        let bias = match self.rule(&rule.gguf.replace(".weight", ".bias")) {
+            Some(rule) => self.find(rule, layer)?.map(|id| self.reordered(id, self.order(rule))).transpose()?,
+            None => None,
+        };
+        Ok(Linear { weights, bias })
+    }
+
+    fn vector(&self, gguf: &str, layer: Option<u32>) -> Result<Vec<f32>> {
+        let missing = || Error::MissingTensors { names: vec![with_layer(gguf, layer)] };
+        let rule = self.rule(gguf).ok_or_else(missing)?;
+        values(self.source, self.find(rule, layer)?.ok_or_else(missing)?)
+    }
+
+    /// A vector with its values as a matrix has its rows.
+    fn reordered(&self, id: TensorId, order: Reorder) -> Result<Vec<f32>> {
+        let stored = values(self.source, id)?;
+        Ok((0..stored.len() as u64).map(|row| stored[order.source_row(row) as usize]).collect())
+    }
+
+    /// A matrix in its own format, or in f32 where that has no products or none are wanted of it.
+    fn matrix(&self, id: TensorId, order: Reorder) -> Result<Matrix> {
+        let tensor = self.source.tensor(id);
+        let (rows, columns) = (tensor.shape.rows() as usize, tensor.shape.cols() as usize);
+        let f32 = Format::by_name("f32").expect("a row of the table");
+        let decoded = self.weights == Weights::Decoded && tensor.format.class == Class::Block;
+        let own = if decoded { None } else { Matrix::new(tensor.format, rows, columns) };
+        let keep = own.is_some();
+        let matrix = own.or_else(|| Matrix::new(f32, rows, columns));
+        let mut matrix = matrix.ok_or_else(|| unreadable(self.source, tensor))?;
+        let row_bytes = tensor.bytes as usize / rows.max(1);
+        let decode = tensor.format.decoder().filter(|_| !keep);
+        if !keep && decode.is_none() {
+            return Err(unreadable(self.source, tensor));
+        }
+        let panels: Vec<_> = matrix.panels_mut().collect();
+        panels.into_par_iter().try_for_each(|mut panel| {
+            let mut stored = vec![0; panel.rows.len() * row_bytes];
+            for (row, bytes) in panel.rows.clone().zip(stored.chunks_exact_mut(row_bytes.max(1))) {
+                self.source.read(id, order.source_row(row as u64) * row_bytes as u64, bytes)?;
+            }
+            if let Some(decode) = decode {
+                let mut values = vec![0.0; panel.rows.len() * columns];
+                decode(self.level, &stored, &mut values);
+                stored = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            }
+            panel.fill(&stored);
+            Ok(())
+        })?;
+        Ok(matrix)
+    }
+}
+
+fn unreadable(source: &Source, tensor: &TensorInfo) -> Error {
+    let place = format!("tensor `{}`", tensor.name);
+    Error::malformed(&source.path, place, format!("the format {}", tensor.format.name), "one that a model can run in")
+}
+
+/// All values of a small tensor.
+fn values(source: &Source, id: TensorId) -> Result<Vec<f32>> {
+    let tensor = source.tensor(id);
+    let decode = tensor.format.decoder().ok_or_else(|| unreadable(source, tensor))?;
+    let mut bytes = vec![0; tensor.bytes as usize];
+    source.read(id, 0, &mut bytes)?;
+    let mut values = vec![0.0; tensor.shape.values() as usize];
+    decode(Level::best(), &bytes, &mut values);
+    Ok(values)
+}
+
+/// The embedding: rows are read when they are wanted, since a model wants few of them.
+pub(super) struct Embedding {
+    source: Source,
+    id: TensorId,
+    level: Level,
+}
+
+impl Embedding {
+    /// The rows of `tokens`, one after another.
+    pub(super) fn rows(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let tensor = self.source.tensor(self.id);
+        let decode = tensor.format.decoder().ok_or_else(|| unreadable(&self.source, tensor))?;
+        let (rows, columns) = (tensor.shape.rows(), tensor.shape.cols() as usize);
+        let mut bytes = vec![0; (tensor.bytes / rows.max(1)) as usize];
+        let mut values = vec![0.0; tokens.len() * columns];
+        for (token, values) in tokens.iter().zip(values.chunks_exact_mut(columns.max(1))) {
+            if u64::from(*token) >= rows {
+                let problem = format!("the token {token}, but the model has {rows}");
+                return Err(Error::Usage { problem, hint: "use the model's own tokenizer".into() });
+            }
+            self.source.read(self.id, u64::from(*token) * bytes.len() as u64, &mut bytes)?;
+            decode(self.level, &bytes, values);
+        }
+        Ok(values)
+    }
+}

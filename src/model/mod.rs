@@ -1,0 +1,111 @@
+//! Models that run: token ids to logits, with the project's own products over weights as they are stored.
+//!
+//! One executor serves all families whose blocks are those of llama: norm, attention with rotary embedding, norm, gated
+//! feed-forward; biases where the checkpoint has them. Rows are brought into transformers' order while loading, so
+//! the rotary embedding always turns pairs (i, i + d/2).
+//!
+//! Results are the same bits at every level and for any number of threads, and do not depend on how the tokens of a
+//! sequence are cut into calls.
+
+mod attention;
+mod forward;
+mod linear;
+mod load;
+mod rotary;
+
+pub use forward::Session;
+pub use load::settings_of;
+
+use crate::arch::{Count, Settings};
+use crate::error::Result;
+use crate::source::Source;
+use linear::Linear;
+use load::Embedding;
+use rayon::ThreadPool;
+use rotary::Rotary;
+use tersor_kernels::Level;
+use tersor_kernels::matmul::Activations;
+
+/// What a model's products are computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As they are stored: blocks of integers with activations of eight bits.
+    AsStored,
+    /// Decoded to f32, with activations of f32: what the weights alone are worth.
+    Decoded,
+}
+
+/// A model in memory. The embedding stays in its file.
+pub struct Model {
+    settings: Settings,
+    level: Level,
+    pool: ThreadPool,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    head: Linear,
+    rotary: Rotary,
+    /// Some tensor is stored in blocks.
+    quantized: bool,
+}
+
+/// One block.
+struct Layer {
+    attn_norm: Vec<f32>,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    attn_output: Linear,
+    ffn_norm: Vec<f32>,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl Model {
+    /// Load all weights.
+    ///
+    /// # Errors
+    /// A family that is not known, tensors that are missing or of another shape, files that cannot be read.
+    pub fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
+        load::load(source, weights, level, threads)
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The length of a row of logits.
+    pub fn vocabulary(&self) -> usize {
+        self.head.rows()
+    }
+
+    /// True when some weights are multiplied with activations of eight bits, so that [`Weights::Decoded`] is another model.
+    pub fn differs_decoded(&self) -> bool {
+        self.quantized
+    }
+
+    /// Bytes of weights in memory.
+    pub fn bytes(&self) -> usize {
+        self.linears().map(Linear::bytes).sum()
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let layers = self.layers.iter().flat_map(|l| [&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down]);
+        layers.chain([&self.head])
+    }
+
+    /// The logits of hidden states as [`Session::forward`] gives them: a row of [`Model::vocabulary`] for each.
+    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) {
+        let columns = hidden.len() / self.count(Count::Hidden);
+        logits.resize(columns * self.vocabulary(), 0.0);
+        let mut x = Activations::new(self.level);
+        self.pool.install(|| linear::multiply(self.level, hidden, &mut x, &mut [(&self.head, logits)]));
+    }
+
+    /// One of the counts, which loading has held against memory.
+    fn count(&self, count: Count) -> usize {
+        self.settings[count] as usize
+    }
+}
