@@ -265,3 +265,46 @@ fn files_of_other_kinds_are_named_for_what_they_are() {
     assert!(Path::new(&fixture("text")).is_dir());
     tersor(&["inspect", &fixture("text")]).fails(1, "no safetensors file in this folder");
 }
+
+#[test]
+fn eval_says_what_a_model_knows() {
+    let folder = empty();
+    let (model, text) = (fixture("tiny-llama"), fixture("text/heldout.txt"));
+    let quantized = at(&folder, "q.gguf");
+    tersor(&["quantize", &model, "-t", "q4_0", "-o", &quantized, "-q"]).exits(0);
+    let common = ["--text", &text, "--chunks", "2", "--ctx", "64", "-q"];
+    let run = |more: &[&str]| tersor(&[&["eval"], more, &common[..]].concat()).exits(0);
+    let base = json(&run(&[&model, "--json"]));
+    assert_eq!((&base["predictions"], &base["weights_only"]), (&62.into(), &Value::Null));
+    let found = json(&run(&[&quantized, "--base", &model, "--json"]));
+    assert_eq!(found["base_perplexity"], base["perplexity"]);
+    for (scores, kl) in [(&found, 0.001..0.2), (&found["weights_only"], 0.001..0.2)] {
+        assert!(kl.contains(&scores["kl"]["mean"].as_f64().unwrap()), "{scores}");
+        assert!(scores["kl"]["p99"].as_f64() > scores["kl"]["median"].as_f64());
+        assert!((70.0..100.0).contains(&scores["same_top"].as_f64().unwrap()), "{scores}");
+    }
+    let itself = json(&run(&[&model, "--base", &model, "--json"]));
+    assert_eq!((&itself["kl"]["mean"], &itself["same_top"]), (&0.0.into(), &100.0.into()));
+    let table = run(&[&quantized, "--base", &model]).out;
+    let firsts: Vec<&str> = table.lines().skip(2).filter_map(|l| l.split("  ").next()).collect();
+    let wanted =
+        ["perplexity", "base perplexity", "mean KL", "median KL", "99 % KL", "same top token", "RMS change of p"];
+    assert_eq!(firsts, wanted);
+}
+
+#[test]
+fn eval_refuses_what_it_cannot_measure() {
+    let folder = empty();
+    fs::write(folder.path().join("short.txt"), "To be").unwrap();
+    let (model, text, short) = (fixture("tiny-llama"), fixture("text/heldout.txt"), at(&folder, "short.txt"));
+    let other = fixture("tiny-spm");
+    for (args, code, message) in [
+        (vec!["--text", &short], 2, "tokens, fewer than a context of 512\nhint: give a longer text"),
+        (vec!["--text", &text, "--ctx", "1024"], 2, "a sequence of 1024 tokens, but the model takes 512"),
+        (vec!["--text", &text, "--ctx", "2"], 2, "a context of 2 tokens"),
+        (vec!["--text", &text, "--base", &other], 2, "the tokenizers differ: id 0 is `<|endoftext|>` in"),
+        (vec!["--text", "nowhere.txt"], 1, "cannot open `nowhere.txt`"),
+    ] {
+        tersor(&[&["eval", &model, "-q"], &args[..]].concat()).fails(code, message);
+    }
+}

@@ -25,19 +25,21 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let threads = threads(args.threads);
     let load = |path: &Path, weights| Model::load(Source::open(path)?, weights, Level::best(), threads);
     let base = args.base.as_deref().map(|base| load(base, Weights::Decoded)).transpose()?;
-    let mut reports = Vec::new();
-    for weights in [Weights::AsStored, Weights::Decoded] {
-        let model = load(&args.model, weights)?;
-        if weights == Weights::Decoded && !model.differs_decoded() {
-            continue;
-        }
+    let measure = |model: &Model| {
         let meter = Meter::new(args.quiet, Unit::Tokens, (windows.iter().len() * windows.context) as u64);
-        let scores = evaluate(&model, base.as_ref(), &windows, &meter);
+        let scores = evaluate(model, base.as_ref(), &windows, &meter);
         meter.finish();
-        reports.push((weights, scores?));
-    }
-    let report = EvalReport::new(&args.model, args.base.as_deref(), &args.text, &windows, reports);
-    let Some(report) = report else { return Ok(ExitCode::SUCCESS) };
+        scores
+    };
+    let (scores, quantized) = {
+        let model = load(&args.model, Weights::AsStored)?;
+        (measure(&model)?, model.is_quantized())
+    };
+    let weights_only = match quantized {
+        true => Some(measure(&load(&args.model, Weights::Decoded)?)?),
+        false => None,
+    };
+    let report = EvalReport::new(&args.model, args.base.as_deref(), &args.text, &windows, scores, weights_only);
     if args.json {
         print_json(&report)
     } else {

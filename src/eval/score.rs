@@ -32,9 +32,13 @@ pub struct Divergence {
     /// Kullback-Leibler divergence from the base's distribution, in nats.
     pub kl: Kl,
     /// Share of predictions whose most likely token is the base's, in percent.
-    pub same_top: Estimate,
+    pub same_top: f64,
+    /// Its standard error.
+    pub same_top_error: f64,
     /// Root mean square change of the probability of the text's own token, in percent.
-    pub rms_change: Estimate,
+    pub rms_change: f64,
+    /// Its standard error.
+    pub rms_change_error: f64,
 }
 
 /// Over the predictions.
@@ -109,6 +113,7 @@ impl Tally {
             sorted.sort_by(f64::total_cmp);
             let change = self::mean(&self.change);
             let rms = change.value.sqrt();
+            let same = self::mean(&self.same_top);
             Divergence {
                 base_perplexity: self::perplexity(&self.base_nll),
                 kl: Kl {
@@ -117,8 +122,10 @@ impl Tally {
                     median: quantile(&sorted, 0.5),
                     p99: quantile(&sorted, 0.99),
                 },
-                same_top: percent(self::mean(&self.same_top)),
-                rms_change: percent(Estimate { value: rms, error: change.error / (2.0 * rms.max(f64::MIN_POSITIVE)) }),
+                same_top: 100.0 * same.value,
+                same_top_error: 100.0 * same.error,
+                rms_change: 100.0 * rms,
+                rms_change_error: 100.0 * change.error / (2.0 * rms.max(f64::MIN_POSITIVE)),
             }
         });
         Scores { predictions, perplexity, divergence }
@@ -162,10 +169,6 @@ fn perplexity(nll: &[f64]) -> Estimate {
     Estimate { value: mean.value.exp(), error: mean.value.exp() * mean.error }
 }
 
-fn percent(share: Estimate) -> Estimate {
-    Estimate { value: 100.0 * share.value, error: 100.0 * share.error }
-}
-
 /// Between the two nearest, in proportion.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
@@ -195,8 +198,8 @@ mod tests {
         assert!((found.kl.mean - kl).abs() < 1e-6 && (found.kl.median - kl).abs() < 1e-6);
         assert!((scores.perplexity.value - 1.0 / q[1]).abs() < 1e-4);
         assert!((found.base_perplexity.value - 1.0 / p[1]).abs() < 1e-4);
-        assert_eq!(found.same_top.value, 0.0);
-        assert!((found.rms_change.value - 100.0 * (p[1] - q[1]).abs()).abs() < 1e-4);
+        assert_eq!(found.same_top, 0.0);
+        assert!((found.rms_change - 100.0 * (p[1] - q[1]).abs()).abs() < 1e-4);
     }
 
     #[test]
@@ -206,7 +209,7 @@ mod tests {
         tally.add(&[3, 7], &logits, Some(&logits));
         let found = tally.scores().divergence.unwrap();
         assert!(found.kl.mean < 1e-12);
-        assert_eq!((found.same_top.value, found.rms_change.value), (100.0, 0.0));
+        assert_eq!((found.same_top, found.rms_change), (100.0, 0.0));
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl<'m> Session<'m> {
         let context = model.count(Count::Context);
         if capacity > context {
             let problem = format!("a sequence of {capacity} tokens, but the model takes {context}");
-            return Err(Error::Usage { problem, hint: "ask for fewer".into() });
+            return Err(Error::Usage { problem, hint: "ask for fewer; `eval` has `--ctx`".into() });
         }
         let head = || Kept::new(capacity, model.count(Count::HeadSize));
         let layer = || (0..model.count(Count::KvHeads)).map(|_| head()).collect::<Option<Vec<_>>>();

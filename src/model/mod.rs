@@ -45,7 +45,7 @@ pub struct Model {
     norm: Vec<f32>,
     head: Linear,
     rotary: Rotary,
-    /// Some tensor is stored in blocks.
+    /// See [`Model::is_quantized`].
     quantized: bool,
 }
 
@@ -81,8 +81,8 @@ impl Model {
         self.head.rows()
     }
 
-    /// True when some weights are multiplied with activations of eight bits, so that [`Weights::Decoded`] is another model.
-    pub fn differs_decoded(&self) -> bool {
+    /// True when some tensor is stored in blocks, so that [`Weights::Decoded`] computes something else.
+    pub fn is_quantized(&self) -> bool {
         self.quantized
     }
 

@@ -1,8 +1,8 @@
 //! What `eval` found.
 
 use super::text::table;
+use crate::error::count;
 use crate::eval::{Estimate, Scores, Windows};
-use crate::model::Weights;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tersor_kernels::Level;
@@ -25,17 +25,16 @@ pub struct EvalReport {
 }
 
 impl EvalReport {
-    /// From the figures of a model as it runs, and with decoded weights where that is something else.
+    /// `scores` of the model as it runs, and of its decoded weights where these are something else.
     pub fn new(
         model: &Path,
         base: Option<&Path>,
         text: &Path,
         windows: &Windows,
-        mut found: Vec<(Weights, Scores)>,
-    ) -> Option<EvalReport> {
-        let mut take = |wanted| found.iter().position(|(w, _)| *w == wanted).map(|at| found.remove(at).1);
-        let scores = take(Weights::AsStored)?;
-        Some(EvalReport {
+        scores: Scores,
+        weights_only: Option<Scores>,
+    ) -> EvalReport {
+        EvalReport {
             schema: crate::SCHEMA,
             model: model.to_owned(),
             base: base.map(Path::to_owned),
@@ -44,8 +43,8 @@ impl EvalReport {
             chunks: windows.iter().len(),
             level: Level::best().name(),
             scores,
-            weights_only: take(Weights::Decoded),
-        })
+            weights_only,
+        }
     }
 }
 
@@ -66,15 +65,19 @@ pub fn render_eval(report: &EvalReport) -> String {
         row("mean KL", &|s| beside(s).map(|d| plain(Estimate { value: d.kl.mean, error: d.kl.error }, 6))),
         row("median KL", &|s| beside(s).map(|d| format!("{:.6}", d.kl.median))),
         row("99 % KL", &|s| beside(s).map(|d| format!("{:.6}", d.kl.p99))),
-        row("same top token", &|s| beside(s).map(|d| plain(d.same_top, 2) + " %")),
-        row("RMS change of p", &|s| beside(s).map(|d| plain(d.rms_change, 3) + " %")),
+        row("same top token", &|s| {
+            beside(s).map(|d| plain(Estimate { value: d.same_top, error: d.same_top_error }, 2) + " %")
+        }),
+        row("RMS change of p", &|s| {
+            beside(s).map(|d| plain(Estimate { value: d.rms_change, error: d.rms_change_error }, 3) + " %")
+        }),
     ];
     let lines: Vec<Vec<String>> = rows.into_iter().flatten().collect();
     let head = format!(
-        "{}: {} predictions in {} contexts of {} tokens of {}\n",
+        "{}: {} in {} of {} tokens of {}\n",
         report.model.display(),
-        report.scores.predictions,
-        report.chunks,
+        count(report.scores.predictions, "prediction"),
+        count(report.chunks, "context"),
         report.context,
         report.text.display()
     );

@@ -1,0 +1,116 @@
+//! Models that run: against transformers, in both containers, and the same bits however they are run.
+
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use serde_json::Value;
+use std::path::Path;
+use support::{at, command, empty, fixture};
+use tersor::model::{Model, Session, Weights};
+use tersor::source::Source;
+use tersor_kernels::Level;
+
+fn load(path: &str, threads: usize) -> Model {
+    Model::load(Source::open(Path::new(path)).unwrap(), Weights::AsStored, Level::best(), threads).unwrap()
+}
+
+/// The logits of every position.
+fn logits(model: &Model, calls: &[&[u32]]) -> Vec<f32> {
+    let mut session = Session::new(model, calls.iter().map(|c| c.len()).sum()).unwrap();
+    let mut all = Vec::new();
+    for tokens in calls {
+        let mut logits = Vec::new();
+        model.logits(&session.forward(tokens).unwrap(), &mut logits);
+        all.extend(logits);
+    }
+    all
+}
+
+fn reference(name: &str) -> (Vec<u32>, Value) {
+    let path = fixture(&format!("logits/{name}.json"));
+    let value: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    (serde_json::from_value(value["ids"].clone()).unwrap(), value)
+}
+
+fn agrees_with_transformers(name: &str, folder: &str) {
+    let (ids, wanted) = reference(name);
+    let model = load(folder, 2);
+    let found = logits(&model, &[&ids]);
+    for (position, row) in wanted["positions"].as_array().unwrap().iter().zip(wanted["rows"].as_array().unwrap()) {
+        let at = position.as_u64().unwrap() as usize;
+        let found = &found[at * model.vocabulary()..][..model.vocabulary()];
+        let bound = 1e-3 * row["largest"].as_f64().unwrap();
+        for (n, wanted) in row["first"].as_array().unwrap().iter().enumerate().take(found.len()) {
+            let wanted = wanted.as_f64().unwrap();
+            let off = (f64::from(found[n]) - wanted).abs();
+            assert!(off <= bound, "{name}, position {at}, id {n}: {} for {wanted}", found[n]);
+        }
+        let sum = found.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        assert!((sum - row["log_sum"].as_f64().unwrap()).abs() <= bound, "{name}, position {at}");
+        let top = row["top"].as_u64().unwrap() as usize;
+        assert!(found.iter().all(|x| *x <= found[top] + bound as f32), "{name}, position {at}");
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for name in ["tiny-llama", "tiny-spm", "broken/hf-valid-qwen2"] {
+        agrees_with_transformers(&name.replace('/', "-"), &fixture(name));
+    }
+    match std::env::var_os("TERSOR_MODELS") {
+        Some(models) => agrees_with_transformers("smollm2-135m", &format!("{}/smollm2-135m", models.display())),
+        None => println!("skipped: SmolLM2; set TERSOR_MODELS to a folder with smollm2-135m (see tests/interop)"),
+    }
+}
+
+fn tersor(args: &[&str], dir: &Path) {
+    let ran = command(dir, args).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn a_gguf_runs_as_the_folder_that_it_was_made_from() {
+    let dir = empty();
+    for name in ["tiny-llama", "tiny-spm"] {
+        let folder = fixture(name);
+        let file = at(&dir, &format!("{name}.gguf"));
+        tersor(&["convert", &folder, "-o", &file, "-q"], dir.path());
+        let (ids, _) = reference(name);
+        assert_eq!(logits(&load(&file, 1), &[&ids]), logits(&load(&folder, 1), &[&ids]), "{name}");
+    }
+}
+
+#[test]
+fn how_a_sequence_is_run_does_not_change_a_bit() {
+    let dir = empty();
+    let file = at(&dir, "model.gguf");
+    tersor(&["quantize", &fixture("tiny-llama"), "-o", &file, "-q"], dir.path());
+    let ids: Vec<u32> = (0..90).map(|i| i * 37 % 1024).collect();
+    let wanted = logits(&load(&file, 1), &[&ids]);
+    for threads in [2, 3] {
+        assert_eq!(logits(&load(&file, threads), &[&ids]), wanted, "{threads} threads");
+    }
+    let model = load(&file, 2);
+    let one_by_one: Vec<&[u32]> = ids.chunks(1).collect();
+    assert_eq!(logits(&model, &one_by_one), wanted, "one by one");
+    assert_eq!(logits(&model, &[&ids[..7], &ids[7..50], &ids[50..]]), wanted, "three parts");
+    for level in Level::available() {
+        let model = Model::load(Source::open(Path::new(&file)).unwrap(), Weights::AsStored, level, 1).unwrap();
+        assert_eq!(logits(&model, &[&ids]), wanted, "{}", level.name());
+    }
+}
+
+#[test]
+fn what_a_session_cannot_take_is_an_error() {
+    let model = load(&fixture("tiny-llama"), 1);
+    assert!(Session::new(&model, 513).is_err(), "longer than the context");
+    let mut session = Session::new(&model, 4).unwrap();
+    assert!(session.forward(&[1, 2, 3, 4, 5]).is_err(), "longer than the room");
+    assert!(session.forward(&[1024]).is_err(), "an id beyond the vocabulary");
+    session.forward(&[1, 2, 3]).unwrap();
+    assert_eq!(session.position(), 3);
+    let first = session.forward(&[9]).unwrap();
+    session.rewind(3);
+    assert_eq!(session.forward(&[9]).unwrap(), first);
+}
