@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::gguf::read_header;
 use crate::plan::{Container, TensorPlan};
+use crate::progress::Progress;
 use crate::recipe::{Job, Recipe, Target, resolve};
-use crate::run::{Limits, Measured, Progress, layout, run, working_memory};
+use crate::run::{Limits, Measured, layout, run, working_memory};
 use crate::sink::{Layout, Output, free_space, parent};
 use crate::source::{Origin, Source};
 use crate::tokenizer::{self, Encoder};

@@ -4,12 +4,14 @@
 //! Data flows one way: source -> arch -> recipe -> plan -> run -> sink -> verify -> report.
 pub mod arch;
 pub mod build;
+pub mod calib;
 pub mod cli;
 pub mod error;
 pub mod eval;
 pub mod gguf;
 pub mod model;
 pub mod plan;
+pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod run;
@@ -18,6 +20,7 @@ pub mod source;
 pub mod tensor;
 pub mod tokenizer;
 pub mod verify;
+pub mod windows;
 
 pub use error::{Error, Result};
 

@@ -8,6 +8,7 @@ mod piece;
 
 use crate::error::{Error, Result};
 use crate::plan::{Input, Plan, TensorPlan};
+use crate::progress::Progress;
 use crate::recipe::{Head, Job};
 use crate::sink::{Layout, Output};
 use crate::source::Source;
@@ -24,25 +25,6 @@ pub struct Limits {
     pub threads: usize,
     /// Instruction set of the encoders.
     pub level: Level,
-}
-
-/// Hears how a run goes on. Called from worker threads.
-pub trait Progress: Sync {
-    /// This many more bytes of the source are done.
-    fn advance(&self, bytes: u64);
-    /// True when the run should stop.
-    fn cancelled(&self) -> bool;
-}
-
-/// No one listens, no one cancels.
-#[derive(Debug, Default)]
-pub struct Silent;
-
-impl Progress for Silent {
-    fn advance(&self, _: u64) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
 }
 
 /// What a run measured.

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 /// `error`'s.
 const ORDER: &[&str] = &[
     "error",
+    "progress",
     "tensor",
     "gguf",
     "arch",
     "source",
     "tokenizer",
+    "windows",
     "plan",
     "model",
     "sink",
+    "calib",
     "recipe",
     "run",
     "verify",

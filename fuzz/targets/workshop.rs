@@ -6,7 +6,7 @@ use tersor::Result;
 use tersor::build::{Build, Options};
 use tersor::plan::Container;
 use tersor::recipe::{FILE_TYPES, Recipe, Target};
-use tersor::run::Silent;
+use tersor::progress::Silent;
 
 /// Larger outputs are only planned: their writing has nothing new.
 const LARGEST: u64 = 1 << 20;

@@ -24,6 +24,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Compare a written model with the one it was made from
     Verify(VerifyArgs),
+    /// Collect activation statistics, an importance matrix for `quantize`
+    Calibrate(CalibrateArgs),
     /// Measure what a model still knows: perplexity, and divergence from a base model
     Eval(EvalArgs),
     /// List the storage formats, or show one
@@ -200,6 +202,44 @@ pub(super) struct VerifyArgs {
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The text that statistics are collected on.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CalibrationArgs {
+    /// Text to collect statistics on
+    #[arg(long, value_name = "FILE")]
+    pub(super) calibration: Option<PathBuf>,
+    /// Tokens of a context
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(super) ctx: usize,
+    /// Contexts at most [default: the whole text]
+    #[arg(long, value_name = "N")]
+    pub(super) chunks: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CalibrateArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision]
+    #[arg(required_unless_present = "merge", requires = "calibration")]
+    pub(super) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) text: CalibrationArgs,
+    /// Add up the statistics of these files
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(super) merge: Vec<PathBuf>,
+    /// Output file, which llama-quantize reads too
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) output: PathBuf,
+    /// Replace an existing output
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Threads [default: all that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
 }
 
 #[derive(Debug, Args)]

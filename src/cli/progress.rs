@@ -1,7 +1,7 @@
 //! Progress on stderr: a bar on a terminal, now and then a line elsewhere.
 
 use super::interrupt;
-use crate::run::Progress;
+use crate::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Mutex;

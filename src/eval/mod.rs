@@ -4,14 +4,13 @@
 //! where the tokenizer adds one, and the second half of each is scored.
 
 mod score;
-mod windows;
 
 pub use score::{Divergence, Estimate, Scores};
-pub use windows::{Text, Windows, check_vocabularies};
 
 use crate::error::{Error, Result};
 use crate::model::{Model, Session};
-use crate::run::Progress;
+use crate::progress::Progress;
+use crate::windows::Windows;
 use score::Tally;
 
 /// Predictions whose logits are in memory at a time: some tens of megabytes for the largest vocabularies.

@@ -3,6 +3,7 @@
 use super::attention::{Kept, TOKENS};
 use super::linear::multiply;
 use super::rotary::Rotary;
+use super::watch::{Place, Watched};
 use super::{Layer, Model};
 use crate::arch::Count;
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ pub struct Session<'m> {
     position: usize,
     capacity: usize,
     packed: Activations,
+    /// Sums of squares, if they are wanted.
+    watched: Option<Watched>,
 }
 
 impl<'m> Session<'m> {
@@ -38,7 +41,17 @@ impl<'m> Session<'m> {
             problem: format!("{capacity} tokens are more than can be kept"),
             hint: "ask for fewer".into(),
         })?;
-        Ok(Session { model, kept, position: 0, capacity, packed: Activations::new(model.level) })
+        Ok(Session { model, kept, position: 0, capacity, packed: Activations::new(model.level), watched: None })
+    }
+
+    /// From now on, add up the squares of what goes into every Linear of every layer.
+    pub fn watch(&mut self) {
+        self.watched = Some(Watched::new(self.model.layers.len()));
+    }
+
+    /// Matrices by their names in GGUF, with the tokens that they saw and the sum of squares per column.
+    pub fn watched(&self) -> impl Iterator<Item = (String, u64, &[f64])> {
+        self.watched.iter().flat_map(Watched::entries)
     }
 
     /// Tokens so far.
@@ -67,7 +80,7 @@ impl<'m> Session<'m> {
             let turns: Vec<Vec<f32>> = positions.map(|p| model.rotary.turns(p)).collect();
             for (n, layer) in model.layers.iter().enumerate() {
                 self.attention(layer, n, &turns, &mut x);
-                self.feed_forward(layer, &mut x);
+                self.feed_forward(layer, n, &mut x);
             }
             x = self.normalized(&x, &model.norm);
         });
@@ -91,6 +104,7 @@ impl<'m> Session<'m> {
         let tokens = turns.len();
         let normed = self.normalized(x, &layer.attn_norm);
         let [mut q, mut k, mut v] = [&layer.q, &layer.k, &layer.v].map(|linear| vec![0.0; linear.rows() * tokens]);
+        self.see(n, Place::Attention, &normed);
         let to = &mut [(&layer.q, &mut q[..]), (&layer.k, &mut k[..]), (&layer.v, &mut v[..])];
         multiply(model.level, &normed, &mut self.packed, to);
         let rows = q.par_chunks_exact_mut(size * group * groups).zip(k.par_chunks_exact_mut(size * groups)).zip(turns);
@@ -128,19 +142,29 @@ impl<'m> Session<'m> {
                 q[((first + t) * groups + head) * width..][..width].copy_from_slice(out);
             }
         }
+        self.see(n, Place::AttentionOutput, &q);
         self.add(&layer.attn_output, &q, x);
     }
 
     /// x += down(silu(gate(norm(x))) * up(norm(x)))
-    fn feed_forward(&mut self, layer: &Layer, x: &mut [f32]) {
+    fn feed_forward(&mut self, layer: &Layer, n: usize, x: &mut [f32]) {
         let normed = self.normalized(x, &layer.ffn_norm);
         let tokens = x.len() / layer.ffn_norm.len();
         let [mut gate, mut up] = [&layer.gate, &layer.up].map(|linear| vec![0.0; linear.rows() * tokens]);
+        self.see(n, Place::FeedForward, &normed);
         let to = &mut [(&layer.gate, &mut gate[..]), (&layer.up, &mut up[..])];
         multiply(self.model.level, &normed, &mut self.packed, to);
         let rows = gate.par_chunks_exact_mut(layer.gate.rows()).zip(up.par_chunks_exact(layer.up.rows()));
         rows.for_each(|(gate, up)| ops::silu_times(self.model.level, gate, up));
+        self.see(n, Place::Down, &gate);
         self.add(&layer.down, &gate, x);
+    }
+
+    fn see(&mut self, layer: usize, place: Place, x: &[f32]) {
+        let tokens = x.len() / self.model.width(place);
+        if let Some(watched) = &mut self.watched {
+            watched.see(layer, place, x, tokens);
+        }
     }
 
     /// x += linear(y)

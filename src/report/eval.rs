@@ -2,7 +2,8 @@
 
 use super::text::table;
 use crate::error::count;
-use crate::eval::{Estimate, Scores, Windows};
+use crate::eval::{Estimate, Scores};
+use crate::windows::Windows;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tersor_kernels::Level;
