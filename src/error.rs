@@ -181,9 +181,7 @@ pub enum Error {
         container: &'static str,
     },
     /// A file type that is of no use without an importance matrix.
-    #[error(
-        "tensor `{tensor}`: {format} in a {file_type} file needs an importance matrix, which tersor does not take yet"
-    )]
+    #[error("tensor `{tensor}`: {format} in a {file_type} file needs an importance matrix")]
     NeedsImatrix {
         /// Its name.
         tensor: String,
@@ -326,7 +324,9 @@ impl Error {
                 "add a rule with a format that divides the row, or pass `--fallback llama` or `auto` without `--strict`"
                     .into()
             }
-            Error::NeedsImatrix { instead, .. } => format!("`--type {instead}` needs none"),
+            Error::NeedsImatrix { instead, .. } => {
+                format!("pass `--imatrix` or `--calibration`; `--type {instead}` needs none")
+            }
             Error::AlreadyQuantized { .. } => "pass `--allow-requantize` to do it all the same".into(),
             Error::NonFinite { .. } => {
                 "pass `--allow-non-finite` to keep such values; mxfp4 and nvfp4 cannot hold them".into()

@@ -16,7 +16,7 @@ use piece::{Buffers, Piece, Scales, pieces};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use tersor_kernels::{Encoding, Fit, Level, NonFinite};
+use tersor_kernels::{Encoding, Fit, Importance, Level, NonFinite};
 
 /// How a run may use the machine.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ pub fn run(
         layout,
         output,
         level: limits.level,
-        encoding: encoding(job, if job.allow_non_finite { NonFinite::Keep } else { NonFinite::Refuse }),
+        non_finite: if job.allow_non_finite { NonFinite::Keep } else { NonFinite::Refuse },
         progress,
         pieces: pieces(&job.plan),
         scales: Scales::read(&job.plan, source, limits.level)?,
@@ -105,9 +105,10 @@ pub fn run(
     Ok(Measured { fits, source_hash })
 }
 
-/// How a job's tensors are encoded.
-fn encoding(job: &Job, non_finite: NonFinite) -> Encoding<'static> {
-    Encoding { effort: job.effort, non_finite, ..Encoding::default() }
+/// How a tensor of a job's plan is encoded.
+fn encoding<'a>(job: &'a Job, tensor: &str, non_finite: NonFinite) -> Encoding<'a> {
+    let importance = job.importance.get(tensor).map(|columns| Importance { columns, start: 0 });
+    Encoding { importance, effort: job.effort, non_finite }
 }
 
 /// What the workers share.
@@ -117,7 +118,7 @@ struct Work<'a> {
     layout: &'a Layout,
     output: &'a Output,
     level: Level,
-    encoding: Encoding<'static>,
+    non_finite: NonFinite,
     progress: &'a dyn Progress,
     pieces: Vec<Piece>,
     scales: Scales,
@@ -169,7 +170,8 @@ impl Work<'_> {
         let tensor = &self.job.plan.tensors[piece.tensor];
         let read = piece.read(tensor, self.source, buffers)?;
         self.hash_in_turn(number, piece, read, buffers);
-        let fit = piece.encode(tensor, &self.scales, &self.encoding, self.level, buffers);
+        let how = encoding(self.job, &tensor.name, self.non_finite);
+        let fit = piece.encode(tensor, &self.scales, &how, self.level, buffers);
         let fit = fit.map_err(|bad| piece.bad_value(tensor, self.source, bad))?;
         let (file, start) = self.layout.places[piece.tensor];
         self.output.write(file, start + piece.output_offset(tensor), &buffers.encoded)?;
@@ -276,7 +278,7 @@ impl<'a> Rederive<'a> {
     ) -> Result<Option<(String, blake3::Hash)>> {
         let mut buffers = Buffers::default();
         let mut hashes = TensorHashes::default();
-        let how = encoding(self.job, NonFinite::Keep);
+        let how = encoding(self.job, &t.name, NonFinite::Keep);
         for piece in piece::pieces_of(0, t) {
             let read = piece.read(t, self.source, &mut buffers)?;
             if let Input::Stored { id, .. } = &t.input {

@@ -308,3 +308,60 @@ fn eval_refuses_what_it_cannot_measure() {
         tersor(&[&["eval", &model, "-q"], &args[..]].concat()).fails(code, message);
     }
 }
+
+#[test]
+fn statistics_are_collected_and_used() {
+    let folder = empty();
+    let (model, text) = (fixture("tiny-llama"), fixture("text/train.txt"));
+    let (imatrix, again) = (at(&folder, "imatrix.gguf"), at(&folder, "again.gguf"));
+    let calibrate = |threads: &str, to: &str| {
+        let common = ["--chunks", "3", "--ctx", "128", "--threads", threads, "-o", to, "-q"];
+        tersor(&[&["calibrate", &model, "--calibration", &text], &common[..]].concat()).exits(0)
+    };
+    let said = calibrate("1", &imatrix).out;
+    assert_eq!(said, format!("{imatrix}: 28 tensors of 3 contexts\n"));
+    calibrate("2", &again);
+    assert_eq!(fs::read(&imatrix).unwrap(), fs::read(&again).unwrap());
+    tersor(&["calibrate", "--merge", &imatrix, &again, "-o", &at(&folder, "sum.gguf")]).exits(0);
+    tersor(&["calibrate", "--merge", &imatrix, "-o", &again]).fails(1, "exists");
+
+    let outputs = ["plain", "weighed", "both"].map(|name| at(&folder, &format!("{name}.gguf")));
+    let quantize = |more: &[&str], to: &str| {
+        json(&tersor(&[&["quantize", &model, "-t", "q4_0", "-o", to, "-q", "--json"], more].concat()).exits(0))
+    };
+    assert_eq!(quantize(&[], &outputs[0])["totals"]["imatrix"], Value::Null);
+    let weighed = quantize(&["--imatrix", &imatrix], &outputs[1]);
+    assert_eq!(weighed["totals"]["imatrix"]["with"], 28);
+    assert_eq!(weighed["totals"]["imatrix"]["without"], Value::Array(vec![]));
+    quantize(&["--calibration", &text, "--chunks", "3", "--ctx", "128"], &outputs[2]);
+    assert_eq!(fs::read(&outputs[1]).unwrap(), fs::read(&outputs[2]).unwrap(), "statistics or their text");
+    let kl = |file: &str| {
+        let held_out = fixture("text/heldout.txt");
+        let args =
+            ["eval", file, "--base", &model, "--text", &held_out, "--chunks", "4", "--ctx", "128", "-q", "--json"];
+        json(&tersor(&args).exits(0))["kl"]["mean"].as_f64().unwrap()
+    };
+    let (plain, weighed) = (kl(&outputs[0]), kl(&outputs[1]));
+    assert!(weighed < plain, "{weighed} and {plain}");
+
+    let verify = |more: &[&str]| tersor(&[&["verify", &outputs[1], "--base", &model, "--json"], more].concat());
+    let told = json(&verify(&["--imatrix", &imatrix]).exits(0));
+    let untold = json(&verify(&[]).exits(0));
+    assert_eq!((&told["exact"], &told["within_bound"]), (&38.into(), &0.into()));
+    assert_eq!(untold["within_bound"], 28);
+    verify(&["--imatrix", &at(&folder, "sum.gguf")]).exits(5);
+}
+
+#[test]
+fn statistics_of_another_model_are_refused() {
+    let folder = empty();
+    let imatrix = at(&folder, "imatrix.gguf");
+    let (model, text) = (fixture("tiny-spm"), fixture("text/heldout.txt"));
+    tersor(&["calibrate", &model, "--calibration", &text, "--chunks", "1", "--ctx", "64", "-o", &imatrix, "-q"])
+        .exits(0);
+    let args = ["quantize", &fixture("tiny-llama"), "--imatrix", &imatrix, "-o", &at(&folder, "out.gguf"), "-q"];
+    tersor_in(&folder, &args).fails(2, "statistics of another model: `blk.0.attn_");
+    let args = ["quantize", &fixture("tiny-llama"), "--imatrix", &fixture("tiny-llama/config.json"), "-q"];
+    tersor_in(&folder, &args).fails(1, "wanted an importance matrix");
+    assert_eq!(names(folder.path()), ["imatrix.gguf"]);
+}

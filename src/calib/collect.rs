@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::windows::Windows;
 use std::path::Path;
 
-/// The statistics of `model` on `windows`, which are of `text`. `progress` hears of tokens.
+/// The statistics of `model` on `windows`, which are of `text`; of its path they keep the name. `progress` hears of tokens.
 ///
 /// # Errors
 /// A model that takes no context of that length, [`Error::Interrupted`].
@@ -27,7 +27,7 @@ pub fn collect(model: &Model, windows: &Windows, text: &Path, progress: &dyn Pro
         (name, Entry { squares, counts: vec![tokens as f32] })
     });
     Ok(Statistics {
-        datasets: vec![text.display().to_string()],
+        datasets: text.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect(),
         chunks: windows.iter().len() as u32,
         context: windows.context as u32,
         entries: entries.collect(),

@@ -61,6 +61,11 @@ impl Statistics {
         Ok(())
     }
 
+    /// Sixteen hexadecimal digits of a hash of all of it.
+    pub fn digest(&self) -> String {
+        blake3::hash(&self.encode()).to_hex()[..16].to_owned()
+    }
+
     /// How much an error in each column counts: the mean of its squares. A column without a finite mean above zero gets the
     /// mean of the others; how many did is the second value. `None` without statistics for `name`, or for several
     /// experts.

@@ -55,6 +55,11 @@ pub(super) struct QuantizeArgs {
     /// Format of the token embedding
     #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
     pub(super) token_embedding_type: Option<&'static Format>,
+    /// Statistics of the model's activations: errors in columns with large inputs count for more
+    #[arg(long, value_name = "FILE", conflicts_with = "calibration")]
+    pub(super) imatrix: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) calibration: CalibrationArgs,
     /// How long to look for the scales of blocks: best (least error), or fast (about half the time; the bytes of the
     /// reference where that does not look at all: q8_0, q4_0, q4_1, q5_0, q5_1 and mxfp4)
     #[arg(long, value_enum, default_value_t = EffortArg::Best)]
@@ -191,6 +196,9 @@ pub(super) struct VerifyArgs {
     /// The model that it was made from
     #[arg(long, value_name = "MODEL")]
     pub(super) base: PathBuf,
+    /// The statistics that it was made with
+    #[arg(long, value_name = "FILE")]
+    pub(super) imatrix: Option<PathBuf>,
     /// Text on which both tokenizers are compared too
     #[arg(long, value_name = "FILE")]
     pub(super) text: Option<PathBuf>,
@@ -210,11 +218,11 @@ pub(super) struct CalibrationArgs {
     /// Text to collect statistics on
     #[arg(long, value_name = "FILE")]
     pub(super) calibration: Option<PathBuf>,
-    /// Tokens of a context
+    /// Tokens of a context of that text
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub(super) ctx: usize,
-    /// Contexts at most [default: the whole text]
-    #[arg(long, value_name = "N")]
+    /// Contexts of that text at most [default: all]
+    #[arg(long, value_name = "N", requires = "calibration")]
     pub(super) chunks: Option<usize>,
 }
 

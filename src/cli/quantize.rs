@@ -1,15 +1,26 @@
 //! `tersor quantize`.
 
 use super::args::{EffortArg, QuantizeArgs};
-use super::write;
+use super::{calibrate, write};
+use crate::calib::Statistics;
 use crate::error::Result;
 use crate::plan::Container;
 use crate::recipe::{Recipe, Target};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tersor_kernels::Effort;
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
+    let statistics = match (&args.imatrix, &args.calibration.calibration) {
+        (Some(file), _) => Some(Statistics::read(file)?),
+        (None, Some(text)) => {
+            let (wanted, quiet) = (args.write.threads, args.write.quiet);
+            Some(calibrate::statistics(&args.model, text, &args.calibration, wanted, quiet)?)
+        }
+        (None, None) => None,
+    };
     let recipe = Recipe {
+        importance: statistics.map(Arc::new),
         pure: args.pure,
         output_type: args.output_tensor_type,
         embedding_type: args.token_embedding_type,

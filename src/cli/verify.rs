@@ -2,6 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::{DIFFERENT, print, print_json, threads, write};
+use crate::calib::Statistics;
 use crate::error::Result;
 use crate::plan::Container;
 use crate::recipe::{Recipe, Target};
@@ -9,10 +10,13 @@ use crate::report::render_comparison;
 use crate::run::Limits;
 use crate::verify;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tersor_kernels::Level;
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
-    let recipe = write::with_beside(Recipe::new(Container::Gguf, Target::Keep), &args.beside);
+    let statistics = args.imatrix.as_deref().map(Statistics::read).transpose()?;
+    let recipe = Recipe { importance: statistics.map(Arc::new), ..Recipe::new(Container::Gguf, Target::Keep) };
+    let recipe = write::with_beside(recipe, &args.beside);
     let limits = Limits { threads: threads(args.threads), level: Level::best() };
     let comparison = verify::compare(&args.output, &args.base, &recipe, args.text.as_deref(), limits)?;
     if args.json {

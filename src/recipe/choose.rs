@@ -22,6 +22,8 @@ pub(super) struct Candidate<'a> {
     pub(super) stored: &'static Format,
     /// Of which it is a part.
     pub(super) model: &'a Model,
+    /// There are activation statistics.
+    pub(super) imatrix: bool,
     /// The source is a GGUF file, whose small tensors have the type that their family wants.
     pub(super) from_gguf: bool,
 }
@@ -61,6 +63,7 @@ pub(super) fn decide(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static For
     };
     if let Target::Type(t) = recipe.target
         && choosable(recipe, c)
+        && !c.imatrix
         && let Some(instead) = t.instead(format, c.role)
     {
         let (tensor, format, file_type) = (c.name.to_owned(), format.name, t.name);

@@ -78,6 +78,13 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
         m.set("general.file_type", id);
     }
     m.set("general.quantization_version", QUANTIZATION_VERSION);
+    if let Some(statistics) = &recipe.importance {
+        if let Some(dataset) = statistics.datasets.first() {
+            m.set("quantize.imatrix.dataset", dataset.as_str());
+        }
+        m.set("quantize.imatrix.entries_count", statistics.entries.len() as u32);
+        m.set("quantize.imatrix.chunks_count", statistics.chunks);
+    }
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
     m.set(RECIPE, recipe.provenance());
     m.set(SOURCE_HASH, NO_DIGEST);

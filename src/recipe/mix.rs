@@ -1,7 +1,6 @@
 //! llama-quantize's mixtures as data: which tensors of a file type get another format than its base.
 //!
-//! The facts are those of `llama_tensor_get_type_impl` in llama.cpp's `src/llama-quant.cpp` at 007dbbf3, without an
-//! importance matrix. Rows of `mxfp4` and `nvfp4` are tersor's own.
+//! The facts are those of `llama_tensor_get_type_impl` in llama.cpp's `src/llama-quant.cpp` at 007dbbf3. Rows of `mxfp4` and `nvfp4` are tersor's own.
 
 use super::FileType;
 use super::choose::Candidate;
@@ -41,11 +40,15 @@ pub enum When {
     First(u64),
     /// In the first of so many parts of the layers.
     FirstPart(u64),
+    /// There is an importance matrix.
+    Imatrix,
+    /// There is none.
+    NoImatrix,
     /// In the first or last eighth of the layers, or every third between.
     More,
 }
 
-use When::{Experts8, Family, First, FirstPart, GqaAtLeast4, Large, More, Stacked, Undivided};
+use When::{Experts8, Family, First, FirstPart, GqaAtLeast4, Imatrix, Large, More, NoImatrix, Stacked, Undivided};
 
 const fn row(
     roles: &'static [Role],
@@ -117,7 +120,9 @@ pub static MIX: &[Mix] = &[
     row(FFN_DOWN, &["q4_k_m"], &[Family("falcon"), More], "q5_k"),
     row(FFN_DOWN, &["q4_k_m"], &[Family("falcon")], "q4_k"),
     row(FFN_DOWN, &["q4_k_m", "q5_k_m"], &[More], "q6_k"),
-    row(FFN_DOWN, &["iq4_nl", "iq4_xs"], &[FirstPart(8)], "q5_k"),
+    row(FFN_DOWN, &["iq4_nl", "iq4_xs"], &[NoImatrix, FirstPart(8)], "q5_k"),
+    row(FFN_DOWN, &["q4_0"], &[Imatrix, FirstPart(8)], "q4_1"),
+    row(FFN_DOWN, &["q5_0"], &[Imatrix, FirstPart(8)], "q5_1"),
 ];
 
 /// The format of a tensor in a file of this type where it is not the base, and the reason.
@@ -148,6 +153,8 @@ impl When {
             Large => c.model.is_large(),
             Stacked => c.shape.dims().iter().rev().nth(2).is_some_and(|n| *n > 1),
             Undivided => !c.shape.cols().is_multiple_of(base.block as u64),
+            Imatrix => c.imatrix,
+            NoImatrix => !c.imatrix,
             First(n) => at < n,
             FirstPart(n) => at < of / n,
             More => at < of / 8 || at >= of.saturating_mul(7) / 8 || (at - of / 8) % 3 == 2,
@@ -164,6 +171,8 @@ impl fmt::Display for When {
             Large => f.write_str("70B"),
             Stacked => f.write_str("stacked experts"),
             Undivided => f.write_str("rows that the base's blocks do not divide"),
+            Imatrix => f.write_str("with an importance matrix"),
+            NoImatrix => f.write_str("without an importance matrix"),
             First(n) => write!(f, "the first {n}"),
             FirstPart(n) => write!(f, "the first 1/{n} of the layers"),
             More => f.write_str("the first and last 1/8 of the layers, every third between"),

@@ -5,6 +5,7 @@ mod choose;
 mod fallback;
 mod file_type;
 mod folder;
+mod importance;
 mod metadata;
 mod mix;
 mod model;
@@ -20,8 +21,10 @@ pub use mix::{MIX, Mix, When};
 pub use resolve::{Head, Job, resolve};
 pub use rule::{Override, Rule};
 
+use crate::calib::Statistics;
 use crate::plan::Container;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tersor_kernels::{Effort, Format};
 
 /// Everything that decides the output, besides the source.
@@ -47,6 +50,8 @@ pub struct Recipe {
     pub allow_requantize: bool,
     /// How long encoders look for scales.
     pub effort: Effort,
+    /// What an error in a column counts, for the matrices that it has.
+    pub importance: Option<Arc<Statistics>>,
     /// Keep NaN and infinity.
     pub allow_non_finite: bool,
     /// Patterns of tensors to leave out.
@@ -75,9 +80,17 @@ pub enum Target {
 /// How [`Recipe::provenance`] says that encoders did not look long.
 const FAST: &str = "effort=fast";
 
+/// Stands before the digest of the statistics there.
+const IMATRIX: &str = "imatrix=";
+
 /// The effort that a file's provenance tells of.
 pub(crate) fn effort_in(provenance: &str) -> Effort {
     if provenance.split(' ').any(|word| word == FAST) { Effort::Fast } else { Effort::Best }
+}
+
+/// The digest of the statistics that a file's provenance tells of.
+pub(crate) fn imatrix_in(provenance: &str) -> Option<&str> {
+    provenance.split(' ').find_map(|word| word.strip_prefix(IMATRIX))
 }
 
 impl Recipe {
@@ -94,6 +107,7 @@ impl Recipe {
             strict: false,
             allow_requantize: false,
             effort: Effort::Best,
+            importance: None,
             allow_non_finite: false,
             drop: Vec::new(),
             overrides: Vec::new(),
@@ -115,6 +129,7 @@ impl Recipe {
         words.extend(self.output_type.map(|f| format!("output={}", f.name)));
         words.extend(self.embedding_type.map(|f| format!("embedding={}", f.name)));
         words.extend((self.effort == Effort::Fast).then(|| FAST.to_owned()));
+        words.extend(self.importance.iter().map(|s| format!("{IMATRIX}{}", s.digest())));
         if self.fallback != Fallback::Llama {
             words.push(format!("fallback={}", self.fallback));
         }

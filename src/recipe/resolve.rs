@@ -3,7 +3,7 @@
 use super::choose::{Candidate, choosable, choose};
 use super::folder::{self, NamedFile};
 use super::model::Model;
-use super::{Recipe, metadata};
+use super::{Recipe, importance, metadata};
 use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Settings, glob, with_layer};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
@@ -12,7 +12,7 @@ use crate::source::{Origin, Source};
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use crate::tokenizer;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tersor_kernels::{Effort, Format, Level};
 
@@ -29,6 +29,10 @@ pub struct Job {
     pub allow_non_finite: bool,
     /// See [`Recipe::effort`].
     pub effort: Effort,
+    /// By tensor, what an error in each of its columns counts, where that is known.
+    pub importance: HashMap<String, Vec<f32>>,
+    /// Columns that got the mean of their matrix.
+    pub filled_columns: usize,
     /// Largest file.
     pub max_file_bytes: Option<u64>,
 }
@@ -127,6 +131,7 @@ impl<'a> Planner<'a> {
             shape: &stored.shape,
             stored: stored.format,
             model: &self.model,
+            imatrix: self.recipe.importance.is_some(),
             from_gguf: self.from_gguf,
         };
         let (format, why) = choose(self.recipe, &candidate)?;
@@ -224,12 +229,13 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
     metadata::set_provenance(&mut m, recipe, &plan);
     m.extend(tokenizer.into_metadata());
     metadata::apply_overrides(&mut m, recipe);
-    Ok(job(plan, Head::Gguf(m), inputs, recipe))
+    job(plan, Head::Gguf(m), inputs, recipe)
 }
 
-fn job(plan: Plan, head: Head, inputs: Vec<(String, blake3::Hash)>, recipe: &Recipe) -> Job {
+fn job(plan: Plan, head: Head, inputs: Vec<(String, blake3::Hash)>, recipe: &Recipe) -> Result<Job> {
+    let (importance, filled_columns) = importance::of_plan(&plan, recipe)?;
     let (allow_non_finite, effort, max_file_bytes) = (recipe.allow_non_finite, recipe.effort, recipe.max_file_bytes);
-    Job { plan, head, inputs, allow_non_finite, effort, max_file_bytes }
+    Ok(Job { plan, head, inputs, allow_non_finite, effort, importance, filled_columns, max_file_bytes })
 }
 
 fn computed(name: &str, values: Vec<f32>) -> TensorPlan {
@@ -387,7 +393,7 @@ fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<
     m.retain(|key| key != crate::gguf::ALIGNMENT_KEY);
     metadata::set_provenance(&mut m, recipe, &plan);
     metadata::apply_overrides(&mut m, recipe);
-    Ok(job(plan, Head::Gguf(m), vec![metadata_hash(carried)], recipe))
+    job(plan, Head::Gguf(m), vec![metadata_hash(carried)], recipe)
 }
 
 fn metadata_hash(metadata: &Metadata) -> (String, blake3::Hash) {
@@ -405,7 +411,7 @@ fn folder_to_folder(source: &Source, recipe: &Recipe, folder: &Path, config: &Ma
     let files = folder::carried_files(folder, config, main_dtype(&plan))?;
     let mut inputs = vec![folder::hash_file(&path)?];
     inputs.extend(files.iter().skip(1).map(|(name, contents)| (name.clone(), blake3::hash(contents))));
-    Ok(job(plan, Head::Folder(files), inputs, recipe))
+    job(plan, Head::Folder(files), inputs, recipe)
 }
 
 /// The dtype of most bytes.
@@ -433,7 +439,7 @@ fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Resul
     let mut files = vec![folder::json_file("config.json", &Value::Object(config))];
     files.push(folder::json_file("generation_config.json", &generation));
     files.extend(tokenizer::from_metadata(path, carried)?.to_files()?);
-    Ok(job(plan, Head::Folder(files), vec![metadata_hash(carried)], recipe))
+    job(plan, Head::Folder(files), vec![metadata_hash(carried)], recipe)
 }
 
 /// The values of a short vector.

@@ -4,8 +4,10 @@ use crate::SCHEMA;
 use crate::arch::Role;
 use crate::build::{Build, Built, Checked};
 use crate::plan::{Container, Input, Why};
+use crate::recipe::Job;
 use serde::Serialize;
 use std::path::PathBuf;
+use tersor_kernels::Class;
 
 /// `--dry-run`.
 #[derive(Debug, Serialize)]
@@ -74,6 +76,20 @@ pub struct Totals {
     pub fallbacks: usize,
     /// What that costs in bytes; less than 0 where the substitutes are smaller.
     pub fallback_bytes: f64,
+    /// What the importance matrix says of the tensors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imatrix: Option<Weighed>,
+}
+
+/// Tensors in blocks, with statistics and without.
+#[derive(Debug, Serialize)]
+pub struct Weighed {
+    /// Tensors whose errors are weighed.
+    pub with: usize,
+    /// Matrices of layers that have no statistics.
+    pub without: Vec<String>,
+    /// Columns that got the mean of their matrix: no input there was ever other than zero, or one was not finite.
+    pub filled_columns: usize,
 }
 
 /// Tensors of one format.
@@ -216,9 +232,22 @@ fn totals(build: &Build) -> Totals {
         weights: plan.values(),
         bits_per_weight: plan.bits_per_weight(),
         formats: formats.collect(),
+        imatrix: weighed(&build.job),
         fallbacks: costs.len(),
         fallback_bytes: costs.iter().fold(0.0, |sum, cost| sum + cost),
     }
+}
+
+/// `None` without an importance matrix.
+fn weighed(job: &Job) -> Option<Weighed> {
+    if job.importance.is_empty() {
+        return None;
+    }
+    let blocks = job.plan.tensors.iter().filter(|t| t.format.class == Class::Block && t.shape.rank() == 2);
+    let (with, without): (Vec<_>, Vec<_>) = blocks.partition(|t| job.importance.contains_key(&t.name));
+    let in_layers = without.into_iter().filter(|t| t.layer.is_some());
+    let without = in_layers.map(|t| t.name.clone()).collect();
+    Some(Weighed { with: with.len(), without, filled_columns: job.filled_columns })
 }
 
 /// The kernel's high-water mark of this process.

@@ -51,12 +51,23 @@ fn sums(recipe: &str, totals: &Totals) -> Vec<Vec<String>> {
         human_bytes(totals.bytes_after),
         totals.bits_per_weight
     );
-    vec![
+    let mut rows = vec![
         row("recipe", recipe.to_owned()),
         row("size", size),
         row("tensors", formats.join(", ")),
         row("fallbacks", fallbacks),
-    ]
+    ];
+    if let Some(weighed) = &totals.imatrix {
+        let mut text = format!("errors weighed in {}", crate::error::count(weighed.with, "tensor"));
+        if let Some(first) = weighed.without.first() {
+            let _ = write!(text, ", {} without statistics, such as {first}", weighed.without.len());
+        }
+        if weighed.filled_columns > 0 {
+            let _ = write!(text, ", {} at the mean", crate::error::count(weighed.filled_columns, "column"));
+        }
+        rows.push(row("imatrix", text));
+    }
+    rows
 }
 
 /// The plan, tensor by tensor, and its sums.

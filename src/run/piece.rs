@@ -6,7 +6,7 @@ use crate::source::Source;
 use crate::tensor::TensorId;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use tersor_kernels::{BadValue, Class, Encoding, Fit, Format, Level, NonFinite};
+use tersor_kernels::{BadValue, Class, Encoding, Fit, Format, Importance, Level, NonFinite};
 
 /// Values of a piece, unless one unit of its tensor is larger. Fixed, so that sums over pieces are the same in every
 /// run.
@@ -147,7 +147,7 @@ impl Piece {
         if t.is_copy() {
             // Values of double precision may be finite there and not here.
             if t.format.class == Class::Float && t.format.bytes <= 4 && how.non_finite == NonFinite::Refuse {
-                self.staged(t, level, buffers, |values, _| check_finite(values))?;
+                self.staged(t, level, buffers, |_, values, _| check_finite(values))?;
             }
             std::mem::swap(&mut buffers.stored, &mut buffers.encoded);
             return Ok(Fit::default());
@@ -155,20 +155,29 @@ impl Piece {
         buffers.encoded.set_len(size(t.format, self.values));
         let encode = t.format.encoder().expect("the resolver checks the encoder");
         if let Input::Stored { scale: None, .. } = &t.input {
-            return self.staged(t, level, buffers, |values, out| encode(level, values, how, out));
+            return self.staged(t, level, buffers, |at, values, out| encode(level, values, &self.from(how, at), out));
         }
         self.decode(t, scales, level, buffers);
-        encode(level, &buffers.decoded, how, &mut buffers.encoded)
+        encode(level, &buffers.decoded, &self.from(how, 0), &mut buffers.encoded)
     }
 
-    /// Decode some values at a time, so that they stay in the first-level cache, and hand them to `use_them` with their
-    /// share of `buffers.encoded` (nothing, where that has another length).
+    /// How to encode the values from `at` on.
+    fn from<'a>(&self, how: &Encoding<'a>, at: u64) -> Encoding<'a> {
+        let from = |i: Importance<'a>| {
+            let start = (self.start + at) % i.columns.len().max(1) as u64;
+            Importance { start: start as usize, ..i }
+        };
+        Encoding { importance: how.importance.map(from), ..*how }
+    }
+
+    /// Decode some values at a time, so that they stay in the first-level cache, and hand them to `use_them` with
+    /// their place and their share of `buffers.encoded` (nothing, where that has another length).
     fn staged(
         &self,
         t: &TensorPlan,
         level: Level,
         buffers: &mut Buffers,
-        mut use_them: impl FnMut(&[f32], &mut [u8]) -> Result<Fit, BadValue>,
+        mut use_them: impl FnMut(u64, &[f32], &mut [u8]) -> Result<Fit, BadValue>,
     ) -> Result<Fit, BadValue> {
         let Input::Stored { format, .. } = &t.input else { return Ok(Fit::default()) };
         let decode = format.decoder().expect("the resolver checks the decoder");
@@ -181,7 +190,7 @@ impl Piece {
             decode(level, &buffers.stored[from], &mut buffers.decoded);
             let to = size(t.format, done)..size(t.format, done + count);
             let out = buffers.encoded.get_mut(to).unwrap_or_default();
-            fit += use_them(&buffers.decoded, out).map_err(|bad| bad.shifted(done as usize))?;
+            fit += use_them(done, &buffers.decoded, out).map_err(|bad| bad.shifted(done as usize))?;
             done += count;
         }
         Ok(fit)
@@ -250,7 +259,7 @@ impl Piece {
         }
         let Some(encode) = t.format.encoder().filter(|_| readable) else { return (readable, false) };
         buffers.encoded.set_len(size(t.format, self.values));
-        let done = encode(level, &buffers.decoded, how, &mut buffers.encoded);
+        let done = encode(level, &buffers.decoded, &self.from(how, 0), &mut buffers.encoded);
         (true, done.is_ok())
     }
 

@@ -6,7 +6,16 @@ use crate::sink::SOURCE_HASH;
 
 /// Keys that depend on the formats and options of the run, not on the base,
 /// or on where the base lies: `general.name` is its folder's.
-const OF_THE_RUN: &[&str] = &["general.file_type", "general.name", RECIPE, "tersor.version", SOURCE_HASH];
+const OF_THE_RUN: &[&str] = &[
+    "general.file_type",
+    "general.name",
+    "quantize.imatrix.dataset",
+    "quantize.imatrix.entries_count",
+    "quantize.imatrix.chunks_count",
+    RECIPE,
+    "tersor.version",
+    SOURCE_HASH,
+];
 
 /// Files of other writers name these as they like.
 fn for_people(key: &str) -> bool {

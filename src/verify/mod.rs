@@ -9,7 +9,7 @@ mod tokens;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::Container;
-use crate::recipe::{Head, RECIPE, Recipe, Target, effort_in, resolve};
+use crate::recipe::{Head, RECIPE, Recipe, Target, effort_in, imatrix_in, resolve};
 use crate::run::Limits;
 use crate::source::{Origin, Source};
 use crate::tokenizer::Encoder;
@@ -101,6 +101,12 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
     let effort = effort_in(written.fact(RECIPE).unwrap_or_default());
     let keep = Recipe { container, target: Target::Keep, allow_requantize: true, effort, ..recipe.clone() };
     let job = resolve(&base_source, &keep)?;
+    let made_with = imatrix_in(written.fact(RECIPE).unwrap_or_default());
+    let told = recipe.importance.as_ref().map(|s| s.digest());
+    if told.is_some() && made_with != told.as_deref() {
+        let found = made_with.unwrap_or("none");
+        comparison.differences.push(format!("statistics: it was made with {found}, `--imatrix` gives others"));
+    }
     let hash = tensors::compare(&job, &base_source, &written, limits, &mut comparison)?;
     if let (Origin::HuggingFace { folder, .. }, Head::Folder(wanted)) = (&written.origin, &job.head) {
         folder::compare(&written, folder, wanted, &hash, &mut comparison.differences)?;

@@ -3,7 +3,7 @@
 use super::Comparison;
 use crate::error::Result;
 use crate::plan::TensorPlan;
-use crate::recipe::Job;
+use crate::recipe::{Job, RECIPE, imatrix_in};
 use crate::run::{Limits, Rederive};
 use crate::source::Source;
 use crate::tensor::TensorId;
@@ -39,7 +39,9 @@ pub(super) fn compare(
         })
         .collect();
     missing(&plan, job, written, &mut comparison.differences);
-    let ours = written.fact("tersor.version") == Some(env!("CARGO_PKG_VERSION"));
+    // Without the statistics that it was made with, its bytes cannot be told.
+    let known = imatrix_in(written.fact(RECIPE).unwrap_or_default()).is_none() || !job.importance.is_empty();
+    let ours = known && written.fact("tersor.version") == Some(env!("CARGO_PKG_VERSION"));
     let rederive = Rederive::new(job, base, limits.level)?;
     let next = AtomicUsize::new(0);
     let worker = || -> Result<Vec<Row>> {

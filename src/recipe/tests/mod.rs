@@ -133,6 +133,7 @@ fn decide_all(metadata: &Metadata, tensors: &[(String, Shape)], recipe: &Recipe)
             shape,
             stored: Format::by_name("bf16").unwrap(),
             model: &model,
+            imatrix: recipe.importance.is_some(),
             from_gguf: false,
         };
         let (format, why) = decide(recipe, &candidate)?;

@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Error;
 use crate::recipe::mix::{MIX, fitting};
 use crate::recipe::{FILE_TYPES, Rule};
+use std::sync::Arc;
 
 /// The layers whose tensors of this role have the format.
 fn layers(choices: &[Choice], role: Role, format: &str) -> Vec<u64> {
@@ -189,11 +190,27 @@ fn q2_k_s_needs_an_importance_matrix() {
     let error = decide_all(&LLAMA_3_8B.metadata(), &LLAMA_3_8B.tensors(), &recipe("q2_k_s")).err().unwrap();
     let Error::NeedsImatrix { tensor, format: "q2_k", .. } = &error else { panic!("{error}") };
     assert_eq!(tensor, "blk.0.attn_q.weight", "the embedding is exempt");
-    assert_eq!(error.hint().unwrap(), "`--type q2_k` needs none");
+    assert_eq!(error.hint().unwrap(), "pass `--imatrix` or `--calibration`; `--type q2_k` needs none");
     // Rows that become something else need none, as in llama-quantize.
     let choices = choices(&Sizes { hidden: 96, ffn: 224, heads: 3, kv_heads: 3, ..LLAMA_3_8B }, &recipe("q2_k_s"));
     assert_eq!(count(&choices, Role::AttnQ, "q4_0"), 32);
     assert_eq!(count(&choices, Role::FfnDown, "q5_0"), 4, "q4_k in the first eighth");
+}
+
+#[test]
+fn an_importance_matrix_changes_the_mixture() {
+    let with = |name| Recipe { importance: Some(Arc::default()), ..recipe(name) };
+    let choices_of = |name| choices(&LLAMA_3_8B, &with(name));
+    assert_eq!(count(&choices_of("q2_k_s"), Role::AttnQ, "q2_k"), 32, "it is no error");
+    for (name, base, other) in [("q4_0", "q4_0", "q4_1"), ("q5_0", "q5_0", "q5_1")] {
+        let choices = choices_of(name);
+        assert_eq!(layers(&choices, Role::FfnDown, other), [0, 1, 2, 3], "{name}");
+        assert_eq!(count(&choices, Role::FfnUp, base), 32, "{name}");
+    }
+    for name in ["iq4_nl", "iq4_xs"] {
+        assert_eq!(count(&choices_of(name), Role::FfnDown, name), 32);
+        assert_eq!(count(&choices(&LLAMA_3_8B, &recipe(name)), Role::FfnDown, "q5_k"), 4);
+    }
 }
 
 #[test]
@@ -276,9 +293,21 @@ fn no_row_is_idle() {
             let stored = Format::by_name("bf16").unwrap();
             let head = sizes.tied && role_of(name) == Role::TokenEmbedding;
             let (role, model) = (if head { Role::Output } else { role_of(name) }, &model);
-            let c = Candidate { name, names: &[], role, tied: false, shape, stored, model, from_gguf: true };
-            for row in FILE_TYPES.iter().filter_map(|t| fitting(t, &c)) {
-                decided[MIX.iter().position(|m| std::ptr::eq(m, row)).unwrap()] = true;
+            let c = Candidate {
+                name,
+                names: &[],
+                role,
+                tied: false,
+                shape,
+                stored,
+                model,
+                imatrix: false,
+                from_gguf: true,
+            };
+            for c in [Candidate { imatrix: true, ..c }, c] {
+                for row in FILE_TYPES.iter().filter_map(|t| fitting(t, &c)) {
+                    decided[MIX.iter().position(|m| std::ptr::eq(m, row)).unwrap()] = true;
+                }
             }
         }
     }
