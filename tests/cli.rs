@@ -315,11 +315,11 @@ fn statistics_are_collected_and_used() {
     let (model, text) = (fixture("tiny-llama"), fixture("text/train.txt"));
     let (imatrix, again) = (at(&folder, "imatrix.gguf"), at(&folder, "again.gguf"));
     let calibrate = |threads: &str, to: &str| {
-        let common = ["--chunks", "3", "--ctx", "128", "--threads", threads, "-o", to, "-q"];
+        let common = ["--chunks", "20", "--ctx", "256", "--threads", threads, "-o", to, "-q"];
         tersor(&[&["calibrate", &model, "--calibration", &text], &common[..]].concat()).exits(0)
     };
     let said = calibrate("1", &imatrix).out;
-    assert_eq!(said, format!("{imatrix}: 28 tensors of 3 contexts\n"));
+    assert_eq!(said, format!("{imatrix}: 28 tensors of 20 contexts\n"));
     calibrate("2", &again);
     assert_eq!(fs::read(&imatrix).unwrap(), fs::read(&again).unwrap());
     tersor(&["calibrate", "--merge", &imatrix, &again, "-o", &at(&folder, "sum.gguf")]).exits(0);
@@ -333,12 +333,12 @@ fn statistics_are_collected_and_used() {
     let weighed = quantize(&["--imatrix", &imatrix], &outputs[1]);
     assert_eq!(weighed["totals"]["imatrix"]["with"], 28);
     assert_eq!(weighed["totals"]["imatrix"]["without"], Value::Array(vec![]));
-    quantize(&["--calibration", &text, "--chunks", "3", "--ctx", "128"], &outputs[2]);
+    quantize(&["--calibration", &text, "--chunks", "20", "--ctx", "256"], &outputs[2]);
     assert_eq!(fs::read(&outputs[1]).unwrap(), fs::read(&outputs[2]).unwrap(), "statistics or their text");
     let kl = |file: &str| {
         let held_out = fixture("text/heldout.txt");
         let args =
-            ["eval", file, "--base", &model, "--text", &held_out, "--chunks", "4", "--ctx", "128", "-q", "--json"];
+            ["eval", file, "--base", &model, "--text", &held_out, "--chunks", "8", "--ctx", "256", "-q", "--json"];
         json(&tersor(&args).exits(0))["kl"]["mean"].as_f64().unwrap()
     };
     let (plain, weighed) = (kl(&outputs[0]), kl(&outputs[1]));

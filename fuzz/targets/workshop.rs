@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use tersor::Result;
 use tersor::build::{Build, Options};
 use tersor::plan::Container;
-use tersor::recipe::{FILE_TYPES, Recipe, Target};
 use tersor::progress::Silent;
+use tersor::recipe::{FILE_TYPES, Recipe, Target};
 
 /// Larger outputs are only planned: their writing has nothing new.
 const LARGEST: u64 = 1 << 20;
