@@ -3,6 +3,7 @@
 //!
 //! Data flows one way: source -> arch -> recipe -> plan -> run -> sink -> verify -> report.
 pub mod arch;
+pub mod bench;
 pub mod build;
 pub mod calib;
 pub mod cli;

@@ -365,3 +365,33 @@ fn statistics_of_another_model_are_refused() {
     tersor_in(&folder, &args).fails(1, "wanted an importance matrix");
     assert_eq!(names(folder.path()), ["imatrix.gguf"]);
 }
+
+#[test]
+fn bench_puts_models_beside_each_other() {
+    let folder = empty();
+    let (model, quantized) = (fixture("tiny-llama"), at(&folder, "q.gguf"));
+    tersor(&["quantize", &model, "-t", "q4_0", "-o", &quantized, "-q"]).exits(0);
+    let (text, common) = (fixture("text/heldout.txt"), ["--prompt", "16", "--tokens", "4", "--repetitions", "2", "-q"]);
+    let run = |more: &[&str]| tersor(&[&["bench", &model, &quantized], &common[..], more].concat());
+    let found =
+        json(&run(&["--threads", "1,2", "--text", &text, "--chunks", "1", "--base", &model, "--json"]).exits(0));
+    let models = found["models"].as_array().unwrap();
+    assert_eq!(models.len(), 2);
+    for (model, kl) in models.iter().zip([0.0..1e-9, 1e-4..1.0]) {
+        let threads: Vec<&Value> = model["speeds"].as_array().unwrap().iter().map(|s| &s["threads"]).collect();
+        assert_eq!(threads, [&Value::from(1), &Value::from(2)]);
+        for figure in ["prefill", "decode", "first_token"] {
+            let spread = &model["speeds"][0][figure];
+            assert!(spread["min"].as_f64() > Some(0.0) && spread["min"].as_f64() <= spread["max"].as_f64(), "{model}");
+        }
+        assert!(kl.contains(&model["quality"]["kl"]["mean"].as_f64().unwrap()), "{model}");
+    }
+    let table = run(&["--markdown"]).exits(0).out;
+    let rows: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();
+    assert!(rows[0].starts_with("| model | size | bits |") && rows.len() == 4, "{table}");
+    assert!(rows[3].starts_with("| q.gguf | "), "{table}");
+    tersor(&["bench", &model, "--prompt", "600", "-q"]).fails(2, "takes 512");
+    assert!(tersor(&["bench", &model, "--prompt", "0"]).exits(2).err.contains("write a whole number above 0"));
+    assert!(run(&["--base", &model]).exits(2).err.contains("--text"));
+    run(&["--text", &text, "--base", &fixture("tiny-spm")]).fails(2, "the tokenizers differ");
+}

@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "run",
     "verify",
     "eval",
+    "bench",
     "build",
     "report",
     "cli",

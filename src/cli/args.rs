@@ -28,6 +28,8 @@ pub(super) enum Command {
     Calibrate(CalibrateArgs),
     /// Measure what a model still knows: perplexity, and divergence from a base model
     Eval(EvalArgs),
+    /// Measure how fast models run, beside each other
+    Bench(BenchArgs),
     /// List the storage formats, or show one
     Formats(FormatsArgs),
     /// List the model families
@@ -278,6 +280,46 @@ pub(super) struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Hugging Face folders, GGUF files, or org/name[@revision]
+    #[arg(required = true, value_name = "MODEL")]
+    pub(super) models: Vec<PathBuf>,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    pub(super) prompt: usize,
+    /// Tokens generated after it
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_one)]
+    pub(super) tokens: usize,
+    /// Numbers of threads, such as 1,2 [default: all that the process may use]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = at_least_one)]
+    pub(super) threads: Vec<usize>,
+    /// Times that each model runs, in turn with the others
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    pub(super) repetitions: usize,
+    /// Text to measure perplexity on
+    #[arg(long, value_name = "FILE")]
+    pub(super) text: Option<PathBuf>,
+    /// The model to compare predictions on that text with
+    #[arg(long, value_name = "MODEL", requires = "text")]
+    pub(super) base: Option<PathBuf>,
+    /// Tokens of a context of that text
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(super) ctx: usize,
+    /// Contexts of that text at most [default: all]
+    #[arg(long, value_name = "N", requires = "text")]
+    pub(super) chunks: Option<usize>,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Print as JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub(super) json: bool,
+    /// Print as a table in Markdown
+    #[arg(long)]
+    pub(super) markdown: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct FormatsArgs {
     #[command(subcommand)]
@@ -301,6 +343,10 @@ pub(super) struct ListArgs {
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "write a whole number above 0".to_owned())
 }
 
 /// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them.

@@ -39,16 +39,20 @@ pub fn settings_of(source: &Source) -> Result<Settings> {
 
 pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
     let settings = settings_of(&source)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| Error::Usage {
-        problem: format!("{threads} threads cannot be started: {e}"),
-        hint: "ask for fewer".into(),
-    })?;
+    let pool = pool(threads)?;
     let loader = Loader { source: &source, settings: &settings, weights, level };
     let (embedding, layers, norm, head) = pool.install(|| loader.all())?;
     let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
     let embedding = Embedding { id: embedding, level, source };
     let rotary = Rotary::new(&settings);
     Ok(Model { settings, level, pool, embedding, layers, norm, head, rotary, quantized })
+}
+
+pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| Error::Usage {
+        problem: format!("{threads} threads cannot be started: {e}"),
+        hint: "ask for fewer".into(),
+    })
 }
 
 struct Loader<'a> {

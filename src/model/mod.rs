@@ -98,6 +98,15 @@ impl Model {
         layers.chain([&self.head])
     }
 
+    /// Run on as many threads from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when the system does not give them.
+    pub fn set_threads(&mut self, threads: usize) -> Result<()> {
+        self.pool = load::pool(threads)?;
+        Ok(())
+    }
+
     /// The logits of hidden states as [`Session::forward`] gives them: a row of [`Model::vocabulary`] for each.
     pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) {
         let columns = hidden.len() / self.count(Count::Hidden);

@@ -1,11 +1,13 @@
 //! What a command has to say, as data first; text is one rendering of it, JSON another.
 
+mod bench;
 mod eval;
 mod formats;
 mod inspect;
 mod plan;
 mod text;
 
+pub use bench::{BenchModel, BenchReport, render_bench, render_bench_markdown};
 pub use eval::{EvalReport, render_eval};
 pub(crate) use formats::support;
 pub use formats::{Measured, format_page, formats_page, shown_format};

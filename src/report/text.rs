@@ -26,6 +26,15 @@ pub(super) fn table(rows: &[Vec<String>], right: &[bool]) -> String {
     out
 }
 
+/// Rows under a head, as a table in Markdown.
+pub(super) fn markdown(rows: &[Vec<String>], right: &[bool]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let Some((head, rows)) = rows.split_first() else { return String::new() };
+    let rule = |c: usize| if right.get(c) == Some(&true) { "---:" } else { "---" }.to_owned();
+    let rules: Vec<String> = (0..head.len()).map(rule).collect();
+    line(head) + &line(&rules) + &rows.iter().map(|row| line(row)).collect::<String>()
+}
+
 fn shape(dims: &[u64]) -> String {
     let sizes: Vec<String> = dims.iter().map(u64::to_string).collect();
     sizes.join(" x ")

@@ -1,0 +1,100 @@
+//! What `bench` found.
+
+use super::text::{markdown, table};
+use crate::bench::{Load, Speed};
+use crate::build::human_bytes;
+use crate::eval::Scores;
+use serde::Serialize;
+use std::path::PathBuf;
+use tersor_kernels::Level;
+
+/// Models beside each other.
+#[derive(Debug, Serialize)]
+pub struct BenchReport {
+    schema: u32,
+    level: &'static str,
+    prompt: usize,
+    tokens: usize,
+    repetitions: usize,
+    models: Vec<BenchModel>,
+}
+
+/// One model.
+#[derive(Debug, Serialize)]
+pub struct BenchModel {
+    /// Where it is.
+    pub model: PathBuf,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Average storage cost of a value.
+    pub bits_per_weight: f64,
+    /// Seconds that loading took.
+    pub load: f64,
+    /// Bytes of weights in memory.
+    pub memory: usize,
+    /// For each number of threads.
+    pub speeds: Vec<Speed>,
+    /// On a text, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Scores>,
+}
+
+impl BenchReport {
+    /// All of it.
+    pub fn new(load: &Load, models: Vec<BenchModel>) -> BenchReport {
+        let Load { prompt, tokens, repetitions } = *load;
+        BenchReport { schema: crate::SCHEMA, level: Level::best().name(), prompt, tokens, repetitions, models }
+    }
+
+    /// A row for each model and number of threads, under a head.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let quality = self.models.iter().any(|m| m.quality.is_some());
+        let base = self.models.iter().any(|m| m.quality.as_ref().is_some_and(|q| q.divergence.is_some()));
+        let mut head =
+            vec!["model", "size", "bits", "load s", "memory", "threads", "prefill t/s", "first ms", "decode t/s"];
+        head.extend(quality.then_some("perplexity"));
+        head.extend(base.then_some("mean KL"));
+        let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+        for m in &self.models {
+            for s in &m.speeds {
+                let name = m.model.file_name().unwrap_or(m.model.as_os_str());
+                let mut row = vec![
+                    name.to_string_lossy().into_owned(),
+                    human_bytes(m.bytes),
+                    format!("{:.2}", m.bits_per_weight),
+                    format!("{:.2}", m.load),
+                    human_bytes(m.memory as u64),
+                    s.threads.to_string(),
+                    format!("{:.1}", s.prefill.median),
+                    format!("{:.0}", 1000.0 * s.first_token.median),
+                    format!("{:.1}", s.decode.median),
+                ];
+                if let Some(q) = &m.quality {
+                    row.push(format!("{:.3}", q.perplexity.value));
+                    row.extend(q.divergence.as_ref().map(|d| format!("{:.5}", d.kl.mean)));
+                }
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    fn note(&self) -> String {
+        format!(
+            "{} prompt tokens, {} generated, medians of {}, {}",
+            self.prompt, self.tokens, self.repetitions, self.level
+        )
+    }
+}
+
+const RIGHT: &[bool] = &[false, true, true, true, true, true, true, true, true, true, true];
+
+/// As a table.
+pub fn render_bench(report: &BenchReport) -> String {
+    format!("{}\n{}", report.note(), table(&report.rows(), RIGHT))
+}
+
+/// As a table in Markdown.
+pub fn render_bench_markdown(report: &BenchReport) -> String {
+    format!("{}\n{}\n", markdown(&report.rows(), RIGHT), report.note())
+}
