@@ -94,9 +94,7 @@ impl Bench {
         }
         println!();
     }
-}
 
-impl Bench {
     /// What the machine does at most, now.
     fn limit(&self, columns: usize) -> Option<f64> {
         match (columns < 128, self.matrices[0].input()) {

@@ -2,7 +2,7 @@
 //!
 //! Sums run down sixteen lanes and fold in a fixed tree, as everywhere; so all levels give the same bits.
 
-use crate::simd::{DotLanes, Isa, Level, Scalar};
+use crate::simd::{DotLanes, Level, Op, run};
 
 /// y = x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467).
 ///
@@ -24,44 +24,7 @@ pub fn silu_times(level: Level, gate: &mut [f32], up: &[f32]) {
 
 /// x = exp(scale * x) / sum(exp(scale * x)); gives the logarithm of that sum. Of no values, minus infinity.
 pub fn softmax(level: Level, x: &mut [f32], scale: f32) -> f64 {
-    let mut sum = f64::NEG_INFINITY;
-    run(level, Softmax { x, scale, sum: &mut sum });
-    sum
-}
-
-/// A body, compiled once per level. It must not call closures (they lose the level).
-trait Op {
-    fn body<L: DotLanes>(self, l: L);
-}
-
-fn run(level: Level, op: impl Op) {
-    match level.0 {
-        Isa::Scalar => op.body(Scalar),
-        // SAFETY: a `Level` with this set exists only after the CPU was seen to have it.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::avx2(op) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni => unsafe { x86::avx512(op) },
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::Op;
-    use crate::simd::{Avx2, Avx512};
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) fn avx2(op: impl Op) {
-        // SAFETY: this function is compiled for, and only called on, such a CPU.
-        op.body(unsafe { Avx2::assume() });
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn avx512(op: impl Op) {
-        // SAFETY: as above.
-        op.body(unsafe { Avx512::<false>::assume() });
-    }
+    run(level, Softmax { x, scale })
 }
 
 /// The values that are left after the last sixteen, and `fill` for the others.
@@ -80,6 +43,8 @@ struct RmsNorm<'a> {
 }
 
 impl Op for RmsNorm<'_> {
+    type Output = ();
+
     #[inline(always)]
     fn body<L: DotLanes>(self, l: L) {
         let (x, x_rest) = self.x.as_chunks::<16>();
@@ -130,6 +95,8 @@ struct SiluTimes<'a> {
 }
 
 impl Op for SiluTimes<'_> {
+    type Output = ();
+
     #[inline(always)]
     fn body<L: DotLanes>(self, l: L) {
         let (gate, gate_rest) = self.gate.as_chunks_mut::<16>();
@@ -155,14 +122,15 @@ fn silu_of<L: DotLanes>(l: L, x: L::F) -> L::F {
 struct Softmax<'a> {
     x: &'a mut [f32],
     scale: f32,
-    sum: &'a mut f64,
 }
 
 impl Op for Softmax<'_> {
+    type Output = f64;
+
     #[inline(always)]
-    fn body<L: DotLanes>(self, l: L) {
+    fn body<L: DotLanes>(self, l: L) -> f64 {
         if self.x.is_empty() {
-            return;
+            return f64::NEG_INFINITY;
         }
         let scale = l.splat(self.scale);
         let (x, x_rest) = self.x.as_chunks_mut::<16>();
@@ -187,7 +155,6 @@ impl Op for Softmax<'_> {
         sum = l.add(sum, y);
         l.store(y, &mut last);
         let sum = l.fold_sum(sum);
-        *self.sum = f64::from(top) + f64::from(sum).ln();
         let inverse = 1.0 / sum;
         for x in x {
             l.store(l.mul(l.load(x), l.splat(inverse)), x);
@@ -195,6 +162,7 @@ impl Op for Softmax<'_> {
         for (x, y) in x_rest.iter_mut().zip(last) {
             *x = y * inverse;
         }
+        f64::from(top) + f64::from(sum).ln()
     }
 }
 

@@ -73,9 +73,7 @@ fn parts<'a>(linear: &'a Linear, y: &'a mut [f32], columns: usize) -> Vec<Part<'
     let mut parts = Vec::with_capacity(count);
     for n in 0..count {
         let panels = panels * n / count..panels * (n + 1) / count;
-        let rows = weights.rows().min(panels.end * tersor_kernels::matmul::PANEL)
-            - weights.rows().min(panels.start * tersor_kernels::matmul::PANEL);
-        let (out, others) = rest.split_at(rows);
+        let (out, others) = rest.split_at(weights.rows_of(&panels));
         rest = others;
         parts.push(Part { weights, panels, out });
     }

@@ -2,7 +2,7 @@
 
 use super::float::{self, STAGE};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::matmul::Floats;
+use crate::matmul::{Floats, tiled};
 use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Bf16;
@@ -31,7 +31,7 @@ impl Decoding for Bf16 {
 impl Floats for Bf16 {
     #[inline(always)]
     fn values<L: DotLanes>(l: L, numbers: &[u8]) -> L::F {
-        l.bf16_values(&numbers.as_chunks::<2>().0.as_chunks::<16>().0[0])
+        l.bf16_values(tiled::sixteen_pairs(numbers, 0))
     }
 }
 

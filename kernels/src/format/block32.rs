@@ -250,7 +250,7 @@ pub(super) fn non_finite(x: &[f32], base: usize) -> BadValue {
 
 /// Sixteen bytes at `at`.
 #[inline(always)]
-pub(super) fn sixteen(bytes: &[u8], at: usize) -> &[u8; 16] {
+pub(crate) fn sixteen(bytes: &[u8], at: usize) -> &[u8; 16] {
     &bytes[at..].as_chunks::<16>().0[0]
 }
 

@@ -2,7 +2,7 @@
 
 use super::float::{self, STAGE};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::matmul::Floats;
+use crate::matmul::{Floats, tiled};
 use crate::simd::{DotLanes, Lanes};
 use half::{f16, slice::HalfFloatSliceExt};
 
@@ -30,7 +30,7 @@ impl Decoding for F16 {
 impl Floats for F16 {
     #[inline(always)]
     fn values<L: DotLanes>(l: L, numbers: &[u8]) -> L::F {
-        l.half_values(&numbers.as_chunks::<2>().0.as_chunks::<16>().0[0])
+        l.half_values(tiled::sixteen_pairs(numbers, 0))
     }
 }
 

@@ -6,7 +6,7 @@ use super::search::symmetric::{self, Search};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
 use crate::matmul::tiled::{self, Lines, Tiled};
-use crate::simd::{DotLanes, Lanes};
+use crate::simd::Lanes;
 
 pub(super) struct Iq4Nl;
 
@@ -56,16 +56,10 @@ impl Tiled for Iq4Nl {
     const TABLE: Option<&'static [u8; 16]> = Some(&LEVELS);
     const ZERO: u8 = ZERO;
     const SUB: usize = 32;
-    const SCALES: usize = tiled::HALVES;
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         tiled::put_half(scales, 0, row, [block[0], block[1]]);
-        tiled::take_nibbles(&block[2..], codes);
-    }
-
-    #[inline(always)]
-    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
-        tiled::halves(l, scales, 0)
+        tiled::take_nibbles(16, &block[2..], codes);
     }
 }
 

@@ -85,14 +85,12 @@ impl Tiled for Iq4Xs {
             *scale = small_scale(block, j) as u8;
         }
         tiled::put_bytes(&small, scales, tiled::HALVES, row);
-        for (bytes, codes) in block[8..].chunks_exact(16).zip(codes.chunks_exact_mut(32)) {
-            tiled::take_nibbles(bytes, codes);
-        }
+        tiled::take_nibbles(16, &block[8..], codes);
     }
 
     #[inline(always)]
     fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
-        l.mul(tiled::halves(l, scales, 0), l.widen_i8(tiled::bytes(scales, tiled::HALVES, sub)))
+        tiled::signed_scale(l, scales, sub)
     }
 }
 

@@ -88,13 +88,6 @@ pub(super) fn tile_shift<L: Lanes>(l: L, scales: &[u8], sub: usize) -> L::F {
     l.mul(tiled::halves(l, scales, tiled::HALVES), l.widen_u8(tiled::bytes(scales, HEADS + EIGHT, sub)))
 }
 
-/// The low and high halves of bytes, 32 bytes for 64 codes.
-pub(super) fn take_halves(bytes: &[u8], codes: &mut [u8]) {
-    for (bytes, codes) in bytes.chunks_exact(32).zip(codes.chunks_exact_mut(64)) {
-        tiled::take_nibbles(bytes, codes);
-    }
-}
-
 /// Pairs of bits, 32 bytes for 128 codes, to bit `up` of each.
 pub(super) fn take_pairs(bytes: &[u8], up: u32, codes: &mut [u8]) {
     for (bytes, codes) in bytes.chunks_exact(32).zip(codes.chunks_exact_mut(128)) {

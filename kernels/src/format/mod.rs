@@ -35,6 +35,7 @@ use crate::Level;
 use crate::matmul::Product;
 use crate::simd::Lanes;
 
+pub(crate) use block32::sixteen;
 pub use table::FORMATS;
 
 /// How a format is laid out and, where tersor has it, coded.

@@ -84,18 +84,17 @@ impl Tiled for Mxfp4 {
     const TABLE: Option<&'static [u8; 16]> = Some(&E2M1_TWICE);
     const ZERO: u8 = ZERO;
     const SUB: usize = BLOCK;
-    const SCALES: usize = tiled::HALVES;
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         // Every power is a bfloat16 number.
         let power = (half_of_power(block[0]).to_bits() >> 16) as u16;
         tiled::put_half(scales, 0, row, power.to_le_bytes());
-        tiled::take_nibbles(&block[1..], codes);
+        tiled::take_nibbles(16, &block[1..], codes);
     }
 
     #[inline(always)]
     fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
-        l.bf16_values(&scales.as_chunks::<2>().0.as_chunks::<16>().0[0])
+        l.bf16_values(tiled::sixteen_pairs(scales, 0))
     }
 }
 

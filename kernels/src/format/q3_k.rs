@@ -115,7 +115,7 @@ impl Tiled for Q3K {
 
     #[inline(always)]
     fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
-        l.mul(tiled::halves(l, scales, 0), l.widen_i8(tiled::bytes(scales, tiled::HALVES, sub)))
+        tiled::signed_scale(l, scales, sub)
     }
 }
 

@@ -5,7 +5,7 @@ use super::search::affine::{self, Search};
 use super::search::tile::{Searched, Work};
 use super::{BadValue, Coding, Encoding, Fit};
 use crate::matmul::tiled::{self, Lines, Tiled};
-use crate::simd::{DotLanes, Lanes};
+use crate::simd::Lanes;
 
 pub(super) struct Q4_1;
 
@@ -80,23 +80,12 @@ impl Tiled for Q4_1 {
     const LINES: Lines = Lines::Nibbles;
     const ZERO: u8 = 0;
     const SUB: usize = 32;
-    const SCALES: usize = 2 * tiled::HALVES;
     const SHIFTED: bool = true;
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         tiled::put_half(scales, 0, row, [block[0], block[1]]);
         tiled::put_half(scales, tiled::HALVES, row, [block[2], block[3]]);
-        tiled::take_nibbles(&block[4..], codes);
-    }
-
-    #[inline(always)]
-    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
-        tiled::halves(l, scales, 0)
-    }
-
-    #[inline(always)]
-    fn shift<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
-        tiled::halves(l, scales, tiled::HALVES)
+        tiled::take_nibbles(16, &block[4..], codes);
     }
 }
 

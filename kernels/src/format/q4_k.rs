@@ -4,7 +4,7 @@ use super::k::{self, SUPER};
 use super::search::affine::{self, Search, Shared, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::matmul::tiled::{Lines, Tiled};
+use crate::matmul::tiled::{self, Lines, Tiled};
 use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q4K;
@@ -113,7 +113,7 @@ impl Tiled for Q4K {
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         k::take_scales(block, row, scales);
-        k::take_halves(&block[16..], codes);
+        tiled::take_nibbles(32, &block[16..], codes);
     }
 
     #[inline(always)]

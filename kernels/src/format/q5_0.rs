@@ -8,7 +8,7 @@ use super::search::symmetric::{self, Search};
 use super::search::tile::{Searched, Work};
 use super::{BadValue, Coding, Encoding, Fit};
 use crate::matmul::tiled::{self, Lines, Tiled};
-use crate::simd::{DotLanes, Lanes};
+use crate::simd::Lanes;
 
 pub(super) struct Q5_0;
 
@@ -66,17 +66,11 @@ impl Tiled for Q5_0 {
     const LINES: Lines = Lines::NibblesAndBits;
     const ZERO: u8 = 16;
     const SUB: usize = 32;
-    const SCALES: usize = tiled::HALVES;
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         tiled::put_half(scales, 0, row, [block[0], block[1]]);
-        tiled::take_nibbles(&block[6..], codes);
+        tiled::take_nibbles(16, &block[6..], codes);
         take_fifth_bits(word_at(block, 2), codes);
-    }
-
-    #[inline(always)]
-    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
-        tiled::halves(l, scales, 0)
     }
 }
 

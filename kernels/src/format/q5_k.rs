@@ -5,7 +5,7 @@ use super::q4_k::{self, MOST, SUB};
 use super::search::affine::{self, Search, Sharing};
 use super::search::tile::{self, Searched, Work};
 use super::{BadValue, Coding, Decoding, Encoding, Fit};
-use crate::matmul::tiled::{Lines, Tiled};
+use crate::matmul::tiled::{self, Lines, Tiled};
 use crate::simd::{DotLanes, Lanes};
 
 pub(super) struct Q5K;
@@ -83,7 +83,7 @@ impl Tiled for Q5K {
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         k::take_scales(block, row, scales);
-        k::take_halves(&block[48..], codes);
+        tiled::take_nibbles(32, &block[48..], codes);
         k::take_bits(&block[16..48], 4, codes);
     }
 

@@ -78,15 +78,13 @@ impl Tiled for Q6K {
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         tiled::put_half(scales, 0, row, [block[208], block[209]]);
         tiled::put_bytes(&block[192..208], scales, tiled::HALVES, row);
-        for (bytes, codes) in block[..128].chunks_exact(64).zip(codes.chunks_exact_mut(128)) {
-            tiled::take_nibbles(bytes, codes);
-        }
+        tiled::take_nibbles(64, &block[..128], codes);
         k::take_pairs(&block[128..192], 4, codes);
     }
 
     #[inline(always)]
     fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F {
-        l.mul(tiled::halves(l, scales, 0), l.widen_i8(tiled::bytes(scales, tiled::HALVES, sub)))
+        tiled::signed_scale(l, scales, sub)
     }
 }
 

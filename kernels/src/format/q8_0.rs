@@ -3,7 +3,7 @@
 use super::block32::{self, Block32, Extremes, Pair, half_at, sixteen};
 use super::{BadValue, Coding, Encoding, Fit};
 use crate::matmul::tiled::{self, Lines, Tiled};
-use crate::simd::{DotLanes, Lanes};
+use crate::simd::Lanes;
 
 pub(super) struct Q8_0;
 
@@ -41,18 +41,12 @@ impl Tiled for Q8_0 {
     const LINES: Lines = Lines::Bytes;
     const ZERO: u8 = 128;
     const SUB: usize = 32;
-    const SCALES: usize = tiled::HALVES;
 
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]) {
         tiled::put_half(scales, 0, row, [block[0], block[1]]);
         for (code, byte) in codes.iter_mut().zip(&block[2..]) {
             *code = byte ^ 128;
         }
-    }
-
-    #[inline(always)]
-    fn scale<L: DotLanes>(l: L, scales: &[u8], _: usize) -> L::F {
-        tiled::halves(l, scales, 0)
     }
 }
 

@@ -1,68 +1,53 @@
-//! One copy of each body per instruction set, picked by [`Level`].
+//! Products at a [`Level`].
 
 use super::activations::{self, Activations};
 use super::out::Out;
-use crate::simd::{DotLanes, Isa, Level, Scalar};
+use crate::simd::{DotLanes, Level, Op, run};
+use std::marker::PhantomData;
 
-/// Panels times activations, generic over the instruction set. Inlined into one copy per level, so it must not call
-/// closures (they lose the level).
+/// Panels times activations, generic over the instruction set as [`Op::body`] is.
 pub(super) trait Body {
     fn multiply<L: DotLanes>(l: L, panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>);
 }
 
 pub(super) fn multiply<B: Body>(level: Level, panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>) {
-    match level.0 {
-        Isa::Scalar => B::multiply(Scalar, panels, panel, x, out),
-        // SAFETY: a `Level` with this set exists only after the CPU was seen to have it.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::multiply_avx2::<B>(panels, panel, x, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::multiply_avx512::<B>(panels, panel, x, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Vnni => unsafe { x86::multiply_vnni::<B>(panels, panel, x, out) },
-    }
+    run(level, Multiply::<B> { panels, panel, x, out, body: PhantomData });
 }
 
 pub(super) fn pack(level: Level, x: &mut Activations, values: &[f32]) {
-    match level.0 {
-        Isa::Scalar => activations::pack(Scalar, x, values),
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::pack_avx2(x, values) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::pack_avx512(x, values) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Vnni => unsafe { x86::pack_vnni(x, values) },
+    run(level, Pack { x, values });
+}
+
+struct Multiply<'a, 'o, B> {
+    panels: &'a [u8],
+    panel: usize,
+    x: &'a Activations,
+    out: &'a mut Out<'o>,
+    body: PhantomData<B>,
+}
+
+impl<B: Body> Op for Multiply<'_, '_, B> {
+    type Output = ();
+    const BYTE_PRODUCTS: bool = true;
+
+    #[inline(always)]
+    fn body<L: DotLanes>(self, l: L) {
+        B::multiply(l, self.panels, self.panel, self.x, self.out);
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::super::activations::{self, Activations};
-    use super::{Body, Out};
-    use crate::simd::{Avx2, Avx512};
+struct Pack<'a> {
+    x: &'a mut Activations,
+    values: &'a [f32],
+}
 
-    macro_rules! copies {
-        ($multiply:ident, $pack:ident, $token:ty, $features:literal) => {
-            #[target_feature(enable = $features)]
-            pub(super) fn $multiply<B: Body>(panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>) {
-                // SAFETY: this function is compiled for, and only called on, such a CPU.
-                B::multiply(unsafe { <$token>::assume() }, panels, panel, x, out);
-            }
+impl Op for Pack<'_> {
+    type Output = ();
+    // Tiles are as wide as the products want them.
+    const BYTE_PRODUCTS: bool = true;
 
-            #[target_feature(enable = $features)]
-            pub(super) fn $pack(x: &mut Activations, values: &[f32]) {
-                // SAFETY: as above.
-                activations::pack(unsafe { <$token>::assume() }, x, values);
-            }
-        };
+    #[inline(always)]
+    fn body<L: DotLanes>(self, l: L) {
+        activations::pack(l, self.x, self.values);
     }
-
-    copies!(multiply_avx2, pack_avx2, Avx2, "avx2,fma,f16c");
-    copies!(multiply_avx512, pack_avx512, Avx512<false>, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");
-    copies!(multiply_vnni, pack_vnni, Avx512<true>, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 }

@@ -133,6 +133,11 @@ impl Matrix {
         self.rows.div_ceil(PANEL)
     }
 
+    /// How many rows `panels` have: the last one may have fewer than sixteen.
+    pub fn rows_of(&self, panels: &Range<usize>) -> usize {
+        self.rows.min(panels.end * PANEL) - self.rows.min(panels.start * PANEL)
+    }
+
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
@@ -177,8 +182,7 @@ impl Matrix {
     pub fn multiply(&self, level: Level, panels: Range<usize>, x: &Activations, out: &mut Out<'_>) {
         assert!(x.input() == self.product.input && x.level() == level);
         assert!(x.width() == self.columns || x.input() == Input::F32 && x.width() <= self.columns);
-        let rows = self.rows.min(panels.end * PANEL) - panels.start * PANEL;
-        assert!(out.rows() == rows && out.columns() == x.columns());
+        assert!(out.rows() == self.rows_of(&panels) && out.columns() == x.columns());
         let bytes = &self.bytes[self.start..][panels.start * self.panel..panels.end * self.panel];
         (self.product.multiply)(level, bytes, self.panel, x, out);
     }

@@ -7,7 +7,7 @@
 
 use super::PANEL;
 use super::activations::BLOCK;
-use crate::format::Decoding;
+use crate::format::{Decoding, sixteen};
 use crate::simd::{DotLanes, Lanes};
 
 /// Which lines hold codes; each kind is above the one before it, in a code's bits.
@@ -57,21 +57,24 @@ pub(crate) trait Tiled: Decoding {
     const ZERO: u8;
     /// Columns that share a scale, 16 or 32.
     const SUB: usize;
-    /// Bytes of the scales of sixteen blocks.
-    const SCALES: usize;
     /// A shift is added to scaled codes.
     const SHIFTED: bool = false;
+    /// Bytes of the scales of sixteen blocks; by default a half-precision scale each, and a shift where there is one.
+    const SCALES: usize = if Self::SHIFTED { 2 * HALVES } else { HALVES };
 
     /// The scales of a block go to where row `row` has its own, its codes to one byte each.
     fn take_apart(block: &[u8], row: usize, scales: &mut [u8], codes: &mut [u8]);
 
     /// The scale of the columns from `sub` times [`Tiled::SUB`], of each row.
-    fn scale<L: DotLanes>(l: L, scales: &[u8], sub: usize) -> L::F;
+    #[inline(always)]
+    fn scale<L: DotLanes>(l: L, scales: &[u8], _sub: usize) -> L::F {
+        halves(l, scales, 0)
+    }
 
     /// What is added, of each row.
     #[inline(always)]
-    fn shift<L: DotLanes>(l: L, _scales: &[u8], _sub: usize) -> L::F {
-        l.splat(0.0)
+    fn shift<L: DotLanes>(l: L, scales: &[u8], _sub: usize) -> L::F {
+        if Self::SHIFTED { halves(l, scales, HALVES) } else { l.splat(0.0) }
     }
 }
 
@@ -93,20 +96,34 @@ pub(crate) fn put_bytes(bytes: &[u8], scales: &mut [u8], at: usize, row: usize) 
 /// The half-precision numbers of sixteen rows, from `at` on.
 #[inline(always)]
 pub(crate) fn halves<L: Lanes>(l: L, scales: &[u8], at: usize) -> L::F {
-    l.half_values(&scales[at..].as_chunks::<2>().0.as_chunks::<PANEL>().0[0])
+    l.half_values(sixteen_pairs(scales, at))
 }
 
 /// The bytes of sixteen rows, number `index` of those that start at `at`.
 #[inline(always)]
 pub(crate) fn bytes(scales: &[u8], at: usize, index: usize) -> &[u8; PANEL] {
-    &scales[at + index * PANEL..].as_chunks::<PANEL>().0[0]
+    sixteen(scales, at + index * PANEL)
 }
 
-/// Half bytes of 16 bytes: the low ones, then the high ones.
-pub(crate) fn take_nibbles(bytes: &[u8], codes: &mut [u8]) {
-    let (low, high) = codes.split_at_mut(bytes.len());
-    for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
-        (*low, *high) = (byte & 15, byte >> 4);
+/// The half-precision scale of each row times the signed byte of sub-block `sub`, which stand behind them.
+#[inline(always)]
+pub(crate) fn signed_scale<L: Lanes>(l: L, scales: &[u8], sub: usize) -> L::F {
+    l.mul(halves(l, scales, 0), l.widen_i8(bytes(scales, HALVES, sub)))
+}
+
+/// Sixteen pairs of bytes at `at`.
+#[inline(always)]
+pub(crate) fn sixteen_pairs(bytes: &[u8], at: usize) -> &[[u8; 2]; PANEL] {
+    &bytes[at..].as_chunks::<2>().0.as_chunks::<PANEL>().0[0]
+}
+
+/// Half bytes, `run` bytes at a time: the low ones of a run, then the high ones.
+pub(crate) fn take_nibbles(run: usize, bytes: &[u8], codes: &mut [u8]) {
+    for (bytes, codes) in bytes.chunks_exact(run).zip(codes.chunks_exact_mut(2 * run)) {
+        let (low, high) = codes.split_at_mut(run);
+        for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
+            (*low, *high) = (byte & 15, byte >> 4);
+        }
     }
 }
 

@@ -7,12 +7,14 @@ mod dots;
 #[cfg(target_arch = "x86_64")]
 mod dots_x86;
 mod lanes;
+mod run;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use bytes::ByteLanes;
 pub(crate) use dots::DotLanes;
 pub(crate) use lanes::{Lanes, Scalar};
+pub(crate) use run::{Op, run};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
