@@ -1,10 +1,9 @@
 //! A text as contexts of token ids.
 
 use crate::error::{Error, Result};
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, Strings};
 use crate::source::{Source, read_text};
 use crate::tokenizer::{self, encoder_of, metadata_of};
-use std::borrow::Cow;
 use std::path::Path;
 
 /// Contexts of one length.
@@ -12,8 +11,8 @@ pub struct Windows {
     ids: Vec<u32>,
     /// Tokens of each.
     pub context: usize,
-    /// Tokens that the tokenizer knows; ids beyond are padding of the embedding.
-    pub tokens: usize,
+    /// The tokens by id; ids beyond are padding of the embedding.
+    vocabulary: Strings,
 }
 
 /// What to cut, and how.
@@ -30,16 +29,16 @@ pub struct Text<'a> {
 const SHORTEST: usize = 4;
 
 impl Windows {
-    /// Cut `text` with the tokenizer of `source`, for an embedding of `rows` rows.
+    /// Cut `text` with the tokenizer of `source`.
     ///
     /// # Errors
     /// A tokenizer that cannot be used, or a text shorter than one context.
-    pub fn cut(source: &Source, rows: u64, text: &Text<'_>) -> Result<Windows> {
+    pub fn cut(source: &Source, text: &Text<'_>) -> Result<Windows> {
         let usage = |problem: String, hint: &str| Error::Usage { problem, hint: hint.into() };
         if text.context < SHORTEST {
             return Err(usage(format!("a context of {} tokens", text.context), "ask for at least 4"));
         }
-        let metadata = metadata_of(source, rows)?;
+        let metadata = metadata_of(source)?;
         let first = tokenizer::first_token(&metadata);
         let mut ids: Vec<u32> = first.into_iter().collect();
         ids.extend(encoder_of(source, &metadata)?.encode(&read_text(text.path)?)?);
@@ -54,41 +53,46 @@ impl Windows {
         if let Some(first) = first {
             ids.iter_mut().step_by(text.context).for_each(|id| *id = first);
         }
-        Ok(Windows { ids, context: text.context, tokens: count_tokens(&metadata).unwrap_or(rows as usize) })
+        Ok(Windows { ids, context: text.context, vocabulary: vocabulary(&metadata) })
     }
 
     /// One after another.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.ids.chunks_exact(self.context)
     }
-}
 
-fn count_tokens(metadata: &Metadata) -> Option<usize> {
-    metadata.strings("tokenizer.ggml.tokens").map(|tokens| tokens.len())
-}
-
-/// Both models must call the same ids by the same names, or their predictions cannot be compared.
-///
-/// # Errors
-/// The first id that they do not.
-pub fn check_vocabularies(model: (&Source, u64), base: (&Source, u64)) -> Result<()> {
-    let of = |(source, rows): (&'_ Source, u64)| metadata_of(source, rows).map(Cow::into_owned);
-    let (ours, theirs) = (of(model)?, of(base)?);
-    let tokens = |metadata: &Metadata| metadata.strings("tokenizer.ggml.tokens").cloned().unwrap_or_default();
-    let (ours, theirs) = (tokens(&ours), tokens(&theirs));
-    let padding = |text: &str| text.starts_with("[PAD");
-    match ours.iter().zip(theirs.iter()).position(|(a, b)| a != b && !(padding(a) && padding(b))) {
-        None => Ok(()),
-        Some(id) => {
-            let text = |tokens: &crate::gguf::Strings| tokens.iter().nth(id).unwrap_or_default().to_owned();
-            let problem = format!(
-                "the tokenizers differ: id {id} is `{}` in `{}` and `{}` in `{}`",
-                text(&ours),
-                model.0.path.display(),
-                text(&theirs),
-                base.0.path.display()
-            );
-            Err(Error::Usage { problem, hint: "compare with the model that it was made from".into() })
-        }
+    /// Tokens of all of them.
+    pub fn total(&self) -> u64 {
+        self.ids.len() as u64
     }
+
+    /// How many tokens the tokenizer knows.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Both models must call the same ids by the same names, or their predictions cannot be compared: these windows are of
+    /// `source`, the other model is `base`.
+    ///
+    /// # Errors
+    /// The first id that they do not.
+    pub fn check_base(&self, source: &Source, base: &Source) -> Result<()> {
+        let (ours, theirs) = (&self.vocabulary, vocabulary(&*metadata_of(base)?));
+        let padding = |text: &str| text.starts_with("[PAD");
+        let differ = |(a, b): (&str, &str)| a != b && !(padding(a) && padding(b));
+        let Some(id) = ours.iter().zip(theirs.iter()).position(differ) else { return Ok(()) };
+        let text = |tokens: &Strings| tokens.iter().nth(id).unwrap_or_default().to_owned();
+        let problem = format!(
+            "the tokenizers differ: id {id} is `{}` in `{}` and `{}` in `{}`",
+            text(ours),
+            source.path.display(),
+            text(&theirs),
+            base.path.display()
+        );
+        Err(Error::Usage { problem, hint: "compare with the model that it was made from".into() })
+    }
+}
+
+fn vocabulary(metadata: &Metadata) -> Strings {
+    metadata.strings("tokenizer.ggml.tokens").cloned().unwrap_or_default()
 }

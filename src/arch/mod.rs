@@ -14,7 +14,8 @@ pub use names::{glob, quantizable, role_of};
 pub use rope::Scaling;
 pub use settings::{Count, Settings, from_metadata, to_metadata};
 
-use crate::tensor::Shape;
+use crate::error::{Error, Result};
+use crate::tensor::{Shape, TensorInfo};
 use std::fmt;
 
 /// What a tensor is for; the vocabulary of file types.
@@ -173,6 +174,17 @@ impl NameRule {
             Dim::KeyValue => settings[Count::KvHeads].checked_mul(settings[Count::HeadSize]),
         };
         Shape::new(self.shape.iter().map(size).collect::<Option<_>>()?)
+    }
+
+    /// # Errors
+    /// [`Error::Shape`] when `tensor` has another shape than in a model with these settings.
+    pub fn check_shape(&self, tensor: &TensorInfo, settings: &Settings) -> Result<()> {
+        let wanted = self.shape_in(settings);
+        if wanted.as_ref() == Some(&tensor.shape) {
+            return Ok(());
+        }
+        let wanted = wanted.map_or("a smaller one".into(), |s| s.to_string());
+        Err(Error::Shape { tensor: tensor.name.clone(), found: tensor.shape.to_string(), wanted })
     }
 }
 

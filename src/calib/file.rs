@@ -7,7 +7,7 @@ use crate::sink::{FileLayout, Layout, Output};
 use crate::source::{Origin, Source, read_bytes};
 use crate::tensor::TensorId;
 use std::path::Path;
-use tersor_kernels::{Format, Level};
+use tersor_kernels::Format;
 
 const TYPE: &str = "imatrix";
 const DATASETS: &str = "imatrix.datasets";
@@ -113,12 +113,7 @@ fn floats(source: &Source, id: TensorId) -> Result<Vec<f32>> {
         let place = format!("tensor `{}`", tensor.name);
         return Err(Error::malformed(&source.path, place, tensor.format.name, "f32"));
     }
-    let mut bytes = vec![0; tensor.bytes as usize];
-    source.read(id, 0, &mut bytes)?;
-    let mut values = vec![0.0; bytes.len() / 4];
-    let decode = tensor.format.decoder().expect("f32 is read");
-    decode(Level::SCALAR, &bytes, &mut values);
-    Ok(values)
+    source.values(id)
 }
 
 #[cfg(test)]

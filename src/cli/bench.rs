@@ -1,17 +1,16 @@
 //! `tersor bench`.
 
 use super::args::BenchArgs;
+use super::eval::scores;
 use super::progress::{Meter, Unit};
 use super::{print, print_json, threads};
-use crate::arch::Count;
 use crate::bench::{Load, run as measure};
 use crate::error::Result;
-use crate::eval::{Scores, evaluate};
-use crate::model::{Model, Weights, settings_of};
+use crate::model::{Model, Weights};
 use crate::report::{BenchModel, BenchReport, render_bench, render_bench_markdown};
 use crate::source::Source;
-use crate::windows::{Text, Windows, check_vocabularies};
-use std::path::Path;
+use crate::windows::{Text, Windows};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tersor_kernels::Level;
@@ -19,9 +18,7 @@ use tersor_kernels::Level;
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let load = Load { prompt: args.prompt, tokens: args.tokens, repetitions: args.repetitions.max(1) };
     let counts = if args.threads.is_empty() { vec![threads(None)] } else { args.threads.clone() };
-    if let Some(text) = &args.text {
-        check_texts(args, text)?;
-    }
+    let windows = args.text.as_deref().map(|text| windows(args, text)).transpose()?;
     let (mut models, mut rows) = (Vec::new(), Vec::new());
     for path in &args.models {
         let started = Instant::now();
@@ -47,9 +44,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     for (row, speeds) in rows.iter_mut().zip(speeds?) {
         row.speeds = speeds;
     }
-    if let Some(text) = &args.text {
-        for (row, model) in rows.iter_mut().zip(&models) {
-            row.quality = Some(quality(args, model, &row.model, text)?);
+    if let Some(windows) = &windows {
+        let load = |base: &PathBuf| Model::load(Source::open(base)?, Weights::Decoded, Level::best(), threads(None));
+        let base = args.base.as_ref().map(load).transpose()?;
+        for ((row, model), windows) in rows.iter_mut().zip(&models).zip(windows) {
+            row.quality = Some(scores(model, base.as_ref(), windows, args.quiet)?);
         }
     }
     let report = BenchReport::new(&load, rows);
@@ -61,32 +60,14 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that could be wrong with the texts, before the clock starts.
-fn check_texts(args: &BenchArgs, text: &Path) -> Result<()> {
-    for path in &args.models {
+/// The text as each model's tokenizer cuts it. What could be wrong with it is found before the clock starts.
+fn windows(args: &BenchArgs, text: &Path) -> Result<Vec<Windows>> {
+    let base = args.base.as_deref().map(Source::open).transpose()?;
+    let of_model = |path: &PathBuf| {
         let source = Source::open(path)?;
-        let rows = settings_of(&source)?[Count::Vocab];
-        Windows::cut(&source, rows, &windowed(args, text))?;
-        if let Some(base) = &args.base {
-            let base = Source::open(base)?;
-            check_vocabularies((&source, rows), (&base, settings_of(&base)?[Count::Vocab]))?;
-        }
-    }
-    Ok(())
-}
-
-fn windowed<'a>(args: &BenchArgs, text: &'a Path) -> Text<'a> {
-    Text { path: text, context: args.ctx, chunks: args.chunks }
-}
-
-fn quality(args: &BenchArgs, model: &Model, path: &Path, text: &Path) -> Result<Scores> {
-    let source = Source::open(path)?;
-    let rows = settings_of(&source)?[Count::Vocab];
-    let windows = Windows::cut(&source, rows, &windowed(args, text))?;
-    let load = |base: &Path| Model::load(Source::open(base)?, Weights::Decoded, Level::best(), threads(None));
-    let base = args.base.as_deref().map(load).transpose()?;
-    let meter = Meter::new(args.quiet, Unit::Tokens, (windows.iter().len() * windows.context) as u64);
-    let scores = evaluate(model, base.as_ref(), &windows, &meter);
-    meter.finish();
-    scores
+        let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
+        base.iter().try_for_each(|base| windows.check_base(&source, base))?;
+        Ok(windows)
+    };
+    args.models.iter().map(of_model).collect()
 }

@@ -3,10 +3,9 @@
 use super::args::{CalibrateArgs, CalibrationArgs};
 use super::progress::{Meter, Unit};
 use super::{print, threads};
-use crate::arch::Count;
 use crate::calib::{Statistics, collect};
 use crate::error::{Error, Result, count};
-use crate::model::{Model, Weights, settings_of};
+use crate::model::{Model, Weights};
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use std::path::Path;
@@ -46,10 +45,9 @@ pub(super) fn statistics(
     quiet: bool,
 ) -> Result<Statistics> {
     let source = Source::open(model)?;
-    let rows = settings_of(&source)?[Count::Vocab];
-    let windows = Windows::cut(&source, rows, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
+    let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
     let model = Model::load(source, Weights::AsStored, Level::best(), threads(wanted))?;
-    let meter = Meter::new(quiet, Unit::Tokens, (windows.iter().len() * windows.context) as u64);
+    let meter = Meter::new(quiet, Unit::Tokens, windows.total());
     let found = collect(&model, &windows, text, &meter);
     meter.finish();
     found

@@ -3,35 +3,26 @@
 use super::args::EvalArgs;
 use super::progress::{Meter, Unit};
 use super::{print, print_json, threads};
-use crate::arch::Count;
 use crate::error::Result;
-use crate::eval::evaluate;
-use crate::model::{Model, Weights, settings_of};
+use crate::eval::{Scores, evaluate};
+use crate::model::{Model, Weights};
 use crate::report::{EvalReport, render_eval};
 use crate::source::Source;
-use crate::windows::{Text, Windows, check_vocabularies};
+use crate::windows::{Text, Windows};
 use std::path::Path;
 use std::process::ExitCode;
 use tersor_kernels::Level;
 
 pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let source = Source::open(&args.model)?;
-    let rows = settings_of(&source)?[Count::Vocab];
-    let text = Text { path: &args.text, context: args.ctx, chunks: args.chunks };
-    let windows = Windows::cut(&source, rows, &text)?;
+    let windows = Windows::cut(&source, &Text { path: &args.text, context: args.ctx, chunks: args.chunks })?;
     if let Some(base) = &args.base {
-        let base = Source::open(base)?;
-        check_vocabularies((&source, rows), (&base, settings_of(&base)?[Count::Vocab]))?;
+        windows.check_base(&source, &Source::open(base)?)?;
     }
     let threads = threads(args.threads);
     let load = |path: &Path, weights| Model::load(Source::open(path)?, weights, Level::best(), threads);
     let base = args.base.as_deref().map(|base| load(base, Weights::Decoded)).transpose()?;
-    let measure = |model: &Model| {
-        let meter = Meter::new(args.quiet, Unit::Tokens, (windows.iter().len() * windows.context) as u64);
-        let scores = evaluate(model, base.as_ref(), &windows, &meter);
-        meter.finish();
-        scores
-    };
+    let measure = |model: &Model| scores(model, base.as_ref(), &windows, args.quiet);
     let (scores, quantized) = {
         let model = load(&args.model, Weights::AsStored)?;
         (measure(&model)?, model.is_quantized())
@@ -47,4 +38,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         print(&render_eval(&report))
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Score with a meter on stderr.
+pub(super) fn scores(model: &Model, base: Option<&Model>, windows: &Windows, quiet: bool) -> Result<Scores> {
+    let meter = Meter::new(quiet, Unit::Tokens, windows.total());
+    let scores = evaluate(model, base, windows, &meter);
+    meter.finish();
+    scores
 }

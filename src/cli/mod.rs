@@ -16,6 +16,7 @@ mod verify;
 mod write;
 
 use crate::error::Error;
+use crate::run::all_threads;
 use args::{Cli, Command};
 use clap::Parser;
 use std::io::Write;
@@ -85,8 +86,7 @@ fn fail(e: &Error) -> ExitCode {
 
 /// The threads that were asked for, or all that affinity and cgroup leave to the process.
 fn threads(wanted: Option<u16>) -> usize {
-    let all = || std::thread::available_parallelism().map_or(1, Into::into);
-    wanted.map_or_else(all, usize::from)
+    wanted.map_or_else(all_threads, usize::from)
 }
 
 /// Print to stdout; a reader that went away, such as `head`, is no error.

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 pub fn evaluate(model: &Model, base: Option<&Model>, windows: &Windows, progress: &dyn Progress) -> Result<Scores> {
     let mut session = Session::new(model, windows.context)?;
     let mut base = base.map(|base| Ok((base, Session::new(base, windows.context)?))).transpose()?;
-    let mut tally = Tally::new(windows.tokens);
+    let mut tally = Tally::new(windows.vocabulary());
     let (mut logits, mut base_logits) = (Vec::new(), Vec::new());
     for window in windows.iter() {
         session.rewind(0);

@@ -104,7 +104,7 @@ impl<'m> Session<'m> {
         let tokens = turns.len();
         let normed = self.normalized(x, &layer.attn_norm);
         let [mut q, mut k, mut v] = [&layer.q, &layer.k, &layer.v].map(|linear| vec![0.0; linear.rows() * tokens]);
-        self.see(n, Place::Attention, &normed);
+        self.see(n, Place::Attention, &normed, tokens);
         let to = &mut [(&layer.q, &mut q[..]), (&layer.k, &mut k[..]), (&layer.v, &mut v[..])];
         multiply(model.level, &normed, &mut self.packed, to);
         let rows = q.par_chunks_exact_mut(size * group * groups).zip(k.par_chunks_exact_mut(size * groups)).zip(turns);
@@ -142,7 +142,7 @@ impl<'m> Session<'m> {
                 q[((first + t) * groups + head) * width..][..width].copy_from_slice(out);
             }
         }
-        self.see(n, Place::AttentionOutput, &q);
+        self.see(n, Place::AttentionOutput, &q, tokens);
         self.add(&layer.attn_output, &q, x);
     }
 
@@ -151,17 +151,16 @@ impl<'m> Session<'m> {
         let normed = self.normalized(x, &layer.ffn_norm);
         let tokens = x.len() / layer.ffn_norm.len();
         let [mut gate, mut up] = [&layer.gate, &layer.up].map(|linear| vec![0.0; linear.rows() * tokens]);
-        self.see(n, Place::FeedForward, &normed);
+        self.see(n, Place::FeedForward, &normed, tokens);
         let to = &mut [(&layer.gate, &mut gate[..]), (&layer.up, &mut up[..])];
         multiply(self.model.level, &normed, &mut self.packed, to);
         let rows = gate.par_chunks_exact_mut(layer.gate.rows()).zip(up.par_chunks_exact(layer.up.rows()));
         rows.for_each(|(gate, up)| ops::silu_times(self.model.level, gate, up));
-        self.see(n, Place::Down, &gate);
+        self.see(n, Place::Down, &gate, tokens);
         self.add(&layer.down, &gate, x);
     }
 
-    fn see(&mut self, layer: usize, place: Place, x: &[f32]) {
-        let tokens = x.len() / self.model.width(place);
+    fn see(&mut self, layer: usize, place: Place, x: &[f32], tokens: usize) {
         if let Some(watched) = &mut self.watched {
             watched.see(layer, place, x, tokens);
         }

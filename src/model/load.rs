@@ -3,42 +3,17 @@
 use super::linear::Linear;
 use super::rotary::Rotary;
 use super::{Layer, Model, Weights};
-use crate::arch::{self, Count, NameRule, Need, Role, RowOrder, Settings, with_layer};
+use crate::arch::{Count, NameRule, Need, Role, RowOrder, Settings, with_layer};
 use crate::error::{Error, Result};
 use crate::plan::Reorder;
 use crate::source::{Origin, Source};
-use crate::tensor::{TensorId, TensorInfo};
+use crate::tensor::TensorId;
 use rayon::prelude::*;
 use tersor_kernels::matmul::Matrix;
 use tersor_kernels::{Class, Format, Level};
 
-const ROPE_FREQS: &str = "rope_freqs.weight";
-
-/// The settings of a checkpoint of either kind.
-///
-/// # Errors
-/// A family that is not known, or settings that are none.
-pub fn settings_of(source: &Source) -> Result<Settings> {
-    match &source.origin {
-        Origin::HuggingFace { config, .. } => arch::from_config(&source.config_path(), config),
-        Origin::Gguf { metadata } => {
-            let rows = source.find("token_embd.weight").map_or(0, |id| source.tensor(id).shape.rows());
-            let tied = source.find("output.weight").is_none();
-            let divisors = match source.find(ROPE_FREQS) {
-                Some(id) => Some(values(source, id)?),
-                None => None,
-            };
-            arch::from_metadata(&source.path, metadata, rows, tied, divisors.as_deref())
-        }
-        Origin::Bare => Err(Error::NotAModel {
-            path: source.path.clone(),
-            found: "weights without a config.json beside them".into(),
-        }),
-    }
-}
-
 pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
-    let settings = settings_of(&source)?;
+    let settings = source.settings()?;
     let pool = pool(threads)?;
     let loader = Loader { source: &source, settings: &settings, weights, level };
     let (embedding, layers, norm, head) = pool.install(|| loader.all())?;
@@ -99,15 +74,8 @@ impl Loader<'_> {
             let optional = rule.need == Need::Optional;
             return if optional { Ok(None) } else { Err(Error::MissingTensors { names: vec![name] }) };
         };
-        let tensor = self.source.tensor(id);
-        match rule.shape_in(self.settings) {
-            Some(shape) if shape == tensor.shape => Ok(Some(id)),
-            wanted => Err(Error::Shape {
-                tensor: name,
-                found: tensor.shape.to_string(),
-                wanted: wanted.map_or("a smaller one".into(), |s| s.to_string()),
-            }),
-        }
+        rule.check_shape(self.source.tensor(id), self.settings)?;
+        Ok(Some(id))
     }
 
     /// The weight with a role, and how its rows lie.
@@ -138,12 +106,12 @@ impl Loader<'_> {
     fn vector(&self, gguf: &str, layer: Option<u32>) -> Result<Vec<f32>> {
         let missing = || Error::MissingTensors { names: vec![with_layer(gguf, layer)] };
         let rule = self.rule(gguf).ok_or_else(missing)?;
-        values(self.source, self.find(rule, layer)?.ok_or_else(missing)?)
+        self.source.values(self.find(rule, layer)?.ok_or_else(missing)?)
     }
 
     /// A vector with its values as a matrix has its rows.
     fn reordered(&self, id: TensorId, order: Reorder) -> Result<Vec<f32>> {
-        let stored = values(self.source, id)?;
+        let stored = self.source.values(id)?;
         Ok((0..stored.len() as u64).map(|row| stored[order.source_row(row) as usize]).collect())
     }
 
@@ -156,11 +124,11 @@ impl Loader<'_> {
         let own = if decoded { None } else { Matrix::new(tensor.format, rows, columns) };
         let keep = own.is_some();
         let matrix = own.or_else(|| Matrix::new(f32, rows, columns));
-        let mut matrix = matrix.ok_or_else(|| unreadable(self.source, tensor))?;
+        let mut matrix = matrix.ok_or_else(|| self.source.unreadable(id))?;
         let row_bytes = tensor.bytes as usize / rows.max(1);
         let decode = tensor.format.decoder().filter(|_| !keep);
         if !keep && decode.is_none() {
-            return Err(unreadable(self.source, tensor));
+            return Err(self.source.unreadable(id));
         }
         let panels: Vec<_> = matrix.panels_mut().collect();
         panels.into_par_iter().try_for_each(|mut panel| {
@@ -180,22 +148,6 @@ impl Loader<'_> {
     }
 }
 
-fn unreadable(source: &Source, tensor: &TensorInfo) -> Error {
-    let place = format!("tensor `{}`", tensor.name);
-    Error::malformed(&source.path, place, format!("the format {}", tensor.format.name), "one that a model can run in")
-}
-
-/// All values of a small tensor.
-fn values(source: &Source, id: TensorId) -> Result<Vec<f32>> {
-    let tensor = source.tensor(id);
-    let decode = tensor.format.decoder().ok_or_else(|| unreadable(source, tensor))?;
-    let mut bytes = vec![0; tensor.bytes as usize];
-    source.read(id, 0, &mut bytes)?;
-    let mut values = vec![0.0; tensor.shape.values() as usize];
-    decode(Level::best(), &bytes, &mut values);
-    Ok(values)
-}
-
 /// The embedding: rows are read when they are wanted, since a model wants few of them.
 pub(super) struct Embedding {
     source: Source,
@@ -207,7 +159,7 @@ impl Embedding {
     /// The rows of `tokens`, one after another.
     pub(super) fn rows(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let tensor = self.source.tensor(self.id);
-        let decode = tensor.format.decoder().ok_or_else(|| unreadable(&self.source, tensor))?;
+        let decode = tensor.format.decoder().ok_or_else(|| self.source.unreadable(self.id))?;
         let (rows, columns) = (tensor.shape.rows(), tensor.shape.cols() as usize);
         let mut bytes = vec![0; (tensor.bytes / rows.max(1)) as usize];
         let mut values = vec![0.0; tokens.len() * columns];

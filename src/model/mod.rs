@@ -15,7 +15,6 @@ mod rotary;
 mod watch;
 
 pub use forward::Session;
-pub use load::settings_of;
 
 use crate::arch::{Count, Settings};
 use crate::error::Result;
@@ -26,7 +25,6 @@ use rayon::ThreadPool;
 use rotary::Rotary;
 use tersor_kernels::Level;
 use tersor_kernels::matmul::Activations;
-use watch::Place;
 
 /// What a model's products are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,15 +111,6 @@ impl Model {
         logits.resize(columns * self.vocabulary(), 0.0);
         let mut x = Activations::new(self.level);
         self.pool.install(|| linear::multiply(self.level, hidden, &mut x, &mut [(&self.head, logits)]));
-    }
-
-    /// Values per token of what goes into the Linears of a place.
-    fn width(&self, place: Place) -> usize {
-        match place {
-            Place::Attention | Place::FeedForward => self.count(Count::Hidden),
-            Place::AttentionOutput => self.count(Count::Heads) * self.count(Count::HeadSize),
-            Place::Down => self.count(Count::Ffn),
-        }
     }
 
     /// One of the counts, which loading has held against memory.

@@ -8,13 +8,13 @@ use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Set
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::{BlockScale, Container, Input, Plan, Reorder, TensorPlan, Why};
-use crate::source::{Origin, Source};
+use crate::source::{Origin, ROPE_FREQS, Source};
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use crate::tokenizer;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use tersor_kernels::{Effort, Format, Level};
+use tersor_kernels::{Effort, Format};
 
 /// A plan with everything that stands before the tensors in the output.
 #[derive(Debug)]
@@ -48,8 +48,6 @@ pub enum Head {
 
 /// Names in a hint.
 const SHOWN: usize = 5;
-/// Divisors of the rotary frequencies, in GGUF.
-const ROPE_FREQS: &str = "rope_freqs.weight";
 
 /// Decide everything.
 ///
@@ -208,7 +206,7 @@ fn kept<'a>(source: &'a Source, recipe: &'a Recipe) -> impl Iterator<Item = &'a 
 
 fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<String, Value>) -> Result<Job> {
     let path = source.config_path();
-    let settings = arch::from_config(&path, config)?;
+    let settings = source.settings()?;
     let in_gguf = |name: &str| settings.architecture.by_hf(name).map(|(rule, layer)| with_layer(rule.gguf, layer));
     let model = Model::from_settings(&settings, kept(source, recipe).filter_map(in_gguf));
     let mut planner = Planner::new(source, recipe, model, settings.tied);
@@ -333,11 +331,7 @@ fn match_rules(
 }
 
 fn check_shape(source: &Source, tensor: &TensorInfo, rule: &NameRule, settings: &Settings) -> Result<()> {
-    let wanted = rule.shape_in(settings);
-    if wanted.as_ref() != Some(&tensor.shape) {
-        let wanted = wanted.map_or("a smaller one".into(), |s| s.to_string());
-        return Err(Error::Shape { tensor: tensor.name.clone(), found: tensor.shape.to_string(), wanted });
-    }
+    rule.check_shape(tensor, settings)?;
     // Values of a bias move one by one, so they must not be in blocks.
     if rule.rows == RowOrder::Rotary && tensor.shape.rank() < 2 && tensor.format.block != 1 {
         let place = format!("tensor `{}`", tensor.name);
@@ -421,12 +415,8 @@ fn main_dtype(plan: &Plan) -> &'static str {
 
 fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<Job> {
     let path = &source.path;
-    let embedding = source.find("token_embd.weight").map(|id| source.tensor(id).shape.rows());
-    let embedding = embedding.ok_or_else(|| Error::MissingTensors { names: vec!["token_embd.weight".into()] })?;
-    let tied = source.find("output.weight").is_none();
-    let divisors = source.find(ROPE_FREQS).map(|id| small_tensor(source, id)).transpose()?;
-    let settings = arch::from_metadata(path, carried, embedding, tied, divisors.as_deref())?;
-    let mut planner = Planner::new(source, recipe, Model::default(), tied);
+    let settings = source.settings()?;
+    let mut planner = Planner::new(source, recipe, Model::default(), settings.tied);
     plan_by_rules(&mut planner, &settings, Direction::ToFolder)?;
     let plan = planner.finish()?;
     let has = |part: &str| plan.tensors.iter().any(|t| t.role == Role::Bias && t.name.contains(part));
@@ -440,19 +430,4 @@ fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Resul
     files.push(folder::json_file("generation_config.json", &generation));
     files.extend(tokenizer::from_metadata(path, carried)?.to_files()?);
     job(plan, Head::Folder(files), vec![metadata_hash(carried)], recipe)
-}
-
-/// The values of a short vector.
-fn small_tensor(source: &Source, id: TensorId) -> Result<Vec<f32>> {
-    const LIMIT: u64 = 1 << 16;
-    let tensor = source.tensor(id);
-    let decode = tensor.format.decoder().filter(|_| tensor.shape.values() <= LIMIT).ok_or_else(|| {
-        let found = format!("{} values of {}", tensor.shape.values(), tensor.format.name);
-        Error::malformed(&source.path, format!("tensor `{}`", tensor.name), found, "one f32 per frequency")
-    })?;
-    let mut bytes = vec![0; tensor.bytes as usize];
-    source.read(id, 0, &mut bytes)?;
-    let mut values = vec![0.0; tensor.shape.values() as usize];
-    decode(Level::best(), &bytes, &mut values);
-    Ok(values)
 }

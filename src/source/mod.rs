@@ -5,7 +5,10 @@
 mod gguf;
 mod hub;
 mod safetensors;
+mod settings;
 mod shards;
+
+pub use settings::ROPE_FREQS;
 
 use crate::error::{Error, Result};
 use crate::gguf::{MAGIC, Metadata};

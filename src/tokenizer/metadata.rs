@@ -133,8 +133,6 @@ impl<'m> Fields<'m> {
 /// A kind of tokenizer other than byte-level BPE and SentencePiece BPE, or keys that do not fit together.
 pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
     let fields = Fields::new(path, metadata)?;
-    let canonical = pre::find(fields.pre).map_or(fields.pre, |row| row.name);
-    let unsaid = (fields.model == Model::Gpt2).then_some(BOS_BY_DEFAULT.contains(&canonical));
     Ok(Tokenizer {
         model: fields.model,
         pre: fields.pre.to_owned(),
@@ -143,7 +141,7 @@ pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
         scores: fields.scores.to_vec(),
         merges: fields.merges.cloned().unwrap_or_default(),
         special: fields.special,
-        add_bos: metadata.flag(ADD_BOS).or(unsaid),
+        add_bos: metadata.flag(ADD_BOS).or((fields.model == Model::Gpt2).then(|| begins_unless_said(fields.pre))),
         add_eos: metadata.flag(ADD_EOS),
         add_space_prefix: fields.add_space_prefix,
         remove_extra_whitespaces: metadata.flag(REMOVE_EXTRA_WHITESPACES),
@@ -154,11 +152,17 @@ pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
 
 /// The token that llama.cpp begins every text with, if it does.
 pub fn first_token(metadata: &Metadata) -> Option<u32> {
-    let name = metadata.text(PRE).unwrap_or("default");
-    let canonical = pre::find(name).map_or(name, |row| row.name);
-    let unsaid = metadata.text(MODEL) == Some(Model::Llama.name()) || BOS_BY_DEFAULT.contains(&canonical);
-    let bos = || metadata.count("tokenizer.ggml.bos_token_id").and_then(|id| u32::try_from(id).ok());
-    metadata.flag(ADD_BOS).unwrap_or(unsaid).then(bos).flatten()
+    let unsaid = || {
+        let sentencepiece = metadata.text(MODEL) == Some(Model::Llama.name());
+        sentencepiece || begins_unless_said(metadata.text(PRE).unwrap_or("default"))
+    };
+    let bos = || specials(metadata, usize::MAX).get("bos");
+    metadata.flag(ADD_BOS).unwrap_or_else(unsaid).then(bos).flatten()
+}
+
+/// A byte-level tokenizer with this pre-tokenizer begins with bos unless the file says otherwise.
+fn begins_unless_said(pre: &str) -> bool {
+    BOS_BY_DEFAULT.contains(&pre::find(pre).map_or(pre, |row| row.name))
 }
 
 fn specials(metadata: &Metadata, tokens: usize) -> Specials {

@@ -4,19 +4,20 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::{Encoder, Options, can_rebuild, from_folder, rebuild, reference};
+use crate::arch::Count;
 use crate::gguf::Metadata;
 use crate::source::{Origin, Source};
 use crate::{Error, Result};
 
-/// The keys `tokenizer.*` of `source`, for an embedding of `rows` rows.
+/// The keys `tokenizer.*` of `source`.
 ///
 /// # Errors
 /// No tokenizer, or one that GGUF cannot hold.
-pub fn metadata_of(source: &Source, rows: u64) -> Result<Cow<'_, Metadata>> {
+pub fn metadata_of(source: &Source) -> Result<Cow<'_, Metadata>> {
     match &source.origin {
         Origin::Gguf { metadata } => Ok(Cow::Borrowed(metadata)),
         Origin::HuggingFace { folder, config } => {
-            let config = config.clone().into();
+            let (config, rows) = (config.clone().into(), source.settings()?[Count::Vocab]);
             Ok(Cow::Owned(from_folder(folder, &config, rows, &Options::default())?.into_metadata()))
         }
         Origin::Bare => Err(none(&source.path)),
