@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::Value;
 use std::path::Path;
-use support::{at, command, empty, fixture};
+use support::{at, command, copy_folder, empty, fixture};
 use tersor::model::{Model, Session, Weights};
 use tersor::source::Source;
 use tersor_kernels::Level;
@@ -99,6 +99,25 @@ fn how_a_sequence_is_run_does_not_change_a_bit() {
         let model = Model::load(Source::open(Path::new(&file)).unwrap(), Weights::AsStored, level, 1).unwrap();
         assert_eq!(logits(&model, &[&ids]), wanted, "{}", level.name());
     }
+}
+
+#[test]
+fn weights_with_scales_elsewhere_are_not_run_without_them() {
+    let refused = |folder: &str| {
+        let source = Source::open(Path::new(folder)).unwrap();
+        Model::load(source, Weights::AsStored, Level::best(), 1).err().unwrap().to_string()
+    };
+    let awq = refused(&fixture("broken/hf-config-quantized-awq"));
+    assert!(awq.contains("quantized with `awq`"), "{awq}");
+    let dir = empty();
+    let folder = dir.path().join("fp8");
+    copy_folder(&fixture("broken/hf-valid"), &folder);
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config["quantization_config"] = serde_json::json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+    std::fs::write(&path, config.to_string()).unwrap();
+    let fp8 = refused(folder.to_str().unwrap());
+    assert!(fp8.contains("weights of float8 with scales are converted, but not run"), "{fp8}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tersor_kernels::matmul::Matrix;
 use tersor_kernels::{Class, Format, Level};
 
 pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
+    check_plain(&source)?;
     let settings = source.settings()?;
     let pool = pool(threads)?;
     let loader = Loader { source: &source, settings: &settings, weights, level };
@@ -21,6 +22,20 @@ pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usiz
     let embedding = Embedding { id: embedding, level, source };
     let rotary = Rotary::new(&settings);
     Ok(Model { settings, level, pool, embedding, layers, norm, head, rotary, quantized })
+}
+
+/// Weights whose scales stand in other tensors would be run without them.
+fn check_plain(source: &Source) -> Result<()> {
+    let Origin::HuggingFace { config, .. } = &source.origin else { return Ok(()) };
+    let Some(table) = config.get("quantization_config").filter(|v| !v.is_null()) else { return Ok(()) };
+    let path = source.config_path();
+    match table.get("quant_method").and_then(|m| m.as_str()).unwrap_or("a method without a name") {
+        "fp8" => Err(Error::Usage {
+            problem: format!("`{}`: weights of float8 with scales are converted, but not run", path.display()),
+            hint: "run what `tersor convert` makes of it".into(),
+        }),
+        method => Err(Error::ForeignQuantization { path, method: method.to_owned() }),
+    }
 }
 
 pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
