@@ -216,6 +216,14 @@ pub enum Error {
         /// The value.
         value: f32,
     },
+    /// A model that predicts nothing.
+    #[error("`{}` predicts nothing: a logit is {logit}", path.display())]
+    NoPrediction {
+        /// The model.
+        path: PathBuf,
+        /// Not a finite number.
+        logit: f32,
+    },
     /// A value or a scale that is too large for the format.
     #[error("tensor `{tensor}`: {value:e} at row {row}, column {col} is too large for {format}")]
     Overflow {
@@ -331,6 +339,7 @@ impl Error {
             Error::NonFinite { .. } => {
                 "pass `--allow-non-finite` to keep such values; mxfp4 and nvfp4 cannot hold them".into()
             }
+            Error::NoPrediction { .. } => "look for damaged weights with `tersor verify`, or quantize it anew".into(),
             Error::Overflow { .. } => {
                 "add a rule that gives this tensor f32, bf16 or a format with smaller scales".into()
             }

@@ -9,6 +9,7 @@ pub mod calib;
 pub mod cli;
 pub mod error;
 pub mod eval;
+pub mod generate;
 pub mod gguf;
 pub mod model;
 pub mod plan;

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "recipe",
     "run",
     "verify",
+    "generate",
     "eval",
     "bench",
     "build",

@@ -7,7 +7,9 @@ mod support;
 use serde_json::Value;
 use std::path::Path;
 use support::{at, command, copy_folder, empty, fixture};
+use tersor::generate::{End, Request, Sampling, generate};
 use tersor::model::{Model, Session, Weights};
+use tersor::progress::Silent;
 use tersor::source::Source;
 use tersor_kernels::Level;
 
@@ -21,7 +23,7 @@ fn logits(model: &Model, calls: &[&[u32]]) -> Vec<f32> {
     let mut all = Vec::new();
     for tokens in calls {
         let mut logits = Vec::new();
-        model.logits(&session.forward(tokens).unwrap(), &mut logits);
+        model.logits(&session.forward(tokens).unwrap(), &mut logits).unwrap();
         all.extend(logits);
     }
     all
@@ -51,10 +53,21 @@ fn agrees_with_transformers(name: &str, folder: &str) {
         let top = row["top"].as_u64().unwrap() as usize;
         assert!(found.iter().all(|x| *x <= found[top] + bound as f32), "{name}, position {at}");
     }
+    let greedy: Vec<u32> = serde_json::from_value(wanted["greedy"].clone()).unwrap();
+    let request = Request {
+        prompt: &ids,
+        tokens: greedy.len(),
+        sampling: Sampling::GREEDY,
+        last: &[],
+        vocabulary: model.vocabulary(),
+    };
+    let mut heard = Vec::new();
+    let made = generate(&model, &request, &Silent, &mut |token| heard.push(token)).unwrap();
+    assert_eq!((&made.tokens, &heard, made.end), (&greedy, &greedy, End::Length), "{name}");
 }
 
 #[test]
-fn logits_are_those_of_transformers() {
+fn logits_and_greedy_tokens_are_those_of_transformers() {
     for name in ["tiny-llama", "tiny-spm", "broken/hf-valid-qwen2"] {
         agrees_with_transformers(&name.replace('/', "-"), &fixture(name));
     }
@@ -132,4 +145,23 @@ fn what_a_session_cannot_take_is_an_error() {
     let first = session.forward(&[9]).unwrap();
     session.rewind(3);
     assert_eq!(session.forward(&[9]).unwrap(), first);
+}
+
+#[test]
+fn a_text_ends_where_it_must() {
+    let model = load(&fixture("tiny-llama"), 1);
+    let end = |prompt: &[u32], tokens, last: &[u32], vocabulary| {
+        let request = Request { prompt, tokens, sampling: Sampling::GREEDY, last, vocabulary };
+        generate(&model, &request, &Silent, &mut |_| {}).map(|made| (made.tokens.len(), made.end))
+    };
+    let (ids, wanted) = reference("tiny-llama");
+    let third = wanted["greedy"][2].as_u64().unwrap() as u32;
+    assert_eq!(end(&ids, 9, &[third], 1024).unwrap(), (2, End::Stop));
+    let long: Vec<u32> = (0..511).collect();
+    assert_eq!(end(&long, 9, &[], 1024).unwrap(), (1, End::Context));
+    assert!(end(&[&long[..], &[0]].concat(), 9, &[], 1024).is_err(), "no room for a token");
+    assert!(end(&[], 9, &[], 1024).is_err(), "nothing to go on from");
+    let request = Request { prompt: &ids, tokens: 50, sampling: Sampling::GREEDY, last: &[], vocabulary: 30 };
+    let made = generate(&model, &request, &Silent, &mut |_| {}).unwrap();
+    assert!(made.tokens.iter().all(|id| *id < 30), "ids beyond the vocabulary are not chosen");
 }

@@ -28,6 +28,8 @@ pub(super) enum Command {
     Calibrate(CalibrateArgs),
     /// Measure what a model still knows: perplexity, and divergence from a base model
     Eval(EvalArgs),
+    /// Let a model write: after a text, or in answer to a question
+    Generate(GenerateArgs),
     /// Measure how fast models run, beside each other
     Bench(BenchArgs),
     /// List the storage formats, or show one
@@ -280,6 +282,43 @@ pub(super) struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(super) struct GenerateArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision]
+    pub(super) model: PathBuf,
+    /// Text to go on from
+    #[arg(short, long, value_name = "TEXT", group = "what")]
+    pub(super) prompt: Option<String>,
+    /// Question to answer, in the model's chat template
+    #[arg(long, value_name = "TEXT", group = "what")]
+    pub(super) chat: Option<String>,
+    /// Instructions that stand before the question
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(super) system: Option<String>,
+    /// Tokens to write at most
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    pub(super) tokens: usize,
+    /// How far to stray from the most likely token; 0 always takes it
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature)]
+    pub(super) temperature: f32,
+    /// Choose among the fewest tokens that have this share of the probability
+    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = share)]
+    pub(super) top_p: f32,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Threads [default: all that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+    /// Nothing on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Print as JSON when it is whole
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// Hugging Face folders, GGUF files, or org/name[@revision]
     #[arg(required = true, value_name = "MODEL")]
@@ -347,6 +386,17 @@ pub(super) struct ListArgs {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "write a whole number above 0".to_owned())
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    // Below, logits divided by it would no longer be numbers.
+    const LEAST: f32 = 1e-3;
+    let fits = |t: &f32| *t == 0.0 || (LEAST..=100.0).contains(t);
+    text.parse().ok().filter(fits).ok_or_else(|| format!("write 0, or a number from {LEAST} to 100"))
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|p| *p > 0.0 && *p <= 1.0).ok_or_else(|| "write a number above 0 and up to 1".to_owned())
 }
 
 /// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them.

@@ -7,6 +7,7 @@ mod calibrate;
 mod convert;
 mod eval;
 mod foreign;
+mod generate;
 mod inspect;
 mod interrupt;
 mod list;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Formats(args) => list::formats(args),
         Command::Archs(args) => list::architectures(args),
         Command::Completions { shell } => list::completions(*shell),

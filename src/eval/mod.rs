@@ -40,9 +40,9 @@ pub fn evaluate(model: &Model, base: Option<&Model>, windows: &Windows, progress
         for first in scored.clone().step_by(AT_ONCE) {
             let rows = first..scored.end.min(first + AT_ONCE);
             let targets = &window[rows.start + 1..rows.end + 1];
-            model.logits(of_rows(&hidden, rows.clone(), windows.context), &mut logits);
+            model.logits(of_rows(&hidden, rows.clone(), windows.context), &mut logits)?;
             if let Some((base, _)) = &base {
-                base.logits(of_rows(&base_hidden, rows, windows.context), &mut base_logits);
+                base.logits(of_rows(&base_hidden, rows, windows.context), &mut base_logits)?;
             }
             tally.add(targets, &logits, base.is_some().then_some(&base_logits));
         }

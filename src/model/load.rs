@@ -9,6 +9,7 @@ use crate::plan::Reorder;
 use crate::source::{Origin, Source};
 use crate::tensor::TensorId;
 use rayon::prelude::*;
+use std::path::Path;
 use tersor_kernels::matmul::Matrix;
 use tersor_kernels::{Class, Format, Level};
 
@@ -171,6 +172,11 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
+    /// The model's.
+    pub(super) fn path(&self) -> &Path {
+        &self.source.path
+    }
+
     /// The rows of `tokens`, one after another.
     pub(super) fn rows(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let tensor = self.source.tensor(self.id);

@@ -17,7 +17,7 @@ mod watch;
 pub use forward::Session;
 
 use crate::arch::{Count, Settings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::Source;
 use linear::Linear;
 use load::Embedding;
@@ -106,11 +106,18 @@ impl Model {
     }
 
     /// The logits of hidden states as [`Session::forward`] gives them: a row of [`Model::vocabulary`] for each.
-    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) {
+    ///
+    /// # Errors
+    /// [`Error::NoPrediction`] when one is not a finite number.
+    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<()> {
         let columns = hidden.len() / self.count(Count::Hidden);
         logits.resize(columns * self.vocabulary(), 0.0);
         let mut x = Activations::new(self.level);
         self.pool.install(|| linear::multiply(self.level, hidden, &mut x, &mut [(&self.head, logits)]));
+        match logits.iter().find(|logit| !logit.is_finite()) {
+            Some(logit) => Err(Error::NoPrediction { path: self.embedding.path().to_owned(), logit: *logit }),
+            None => Ok(()),
+        }
     }
 
     /// One of the counts, which loading has held against memory.

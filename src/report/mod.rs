@@ -3,6 +3,7 @@
 mod bench;
 mod eval;
 mod formats;
+mod generate;
 mod inspect;
 mod plan;
 mod text;
@@ -11,6 +12,7 @@ pub use bench::{BenchModel, BenchReport, render_bench, render_bench_markdown};
 pub use eval::{EvalReport, render_eval};
 pub(crate) use formats::support;
 pub use formats::{Measured, format_page, formats_page, shown_format};
+pub use generate::GenerateReport;
 pub use inspect::Inspection;
 pub use plan::{PlanReport, RunReport};
 pub use text::{render_comparison, render_inspection, render_plan, render_run};

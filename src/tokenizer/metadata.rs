@@ -24,6 +24,30 @@ const TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
 /// Names with which llama.cpp begins text with bos unless the file says otherwise.
 const BOS_BY_DEFAULT: [&str; 3] = ["llama-bpe", "tekken", "chameleon"];
 
+/// Keys of tokens that end something.
+const LAST_KEYS: [&str; 3] =
+    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+/// What such tokens are called.
+const LAST_TOKENS: [&str; 17] = [
+    "</s>",
+    "<EOT>",
+    "<eos>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<|call|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|return|>",
+    "<｜end▁of▁sentence｜>",
+    "[EOS]",
+    "[EOT]",
+    "_<EOT>",
+];
+
 impl Tokenizer {
     /// The keys `tokenizer.*`.
     pub fn metadata(&self) -> Metadata {
@@ -160,6 +184,30 @@ pub fn first_token(metadata: &Metadata) -> Option<u32> {
     metadata.flag(ADD_BOS).unwrap_or_else(unsaid).then(bos).flatten()
 }
 
+/// The tokens that end a text or a turn: eos, eot and eom as the file names them, and control tokens that are known by
+/// their names, as llama.cpp does it.
+pub fn last_tokens(metadata: &Metadata) -> Vec<u32> {
+    let tokens = metadata.strings(TOKENS);
+    let count = tokens.map_or(0, Strings::len) as u64;
+    let named = LAST_KEYS.iter().filter_map(|key| metadata.count(key).filter(|id| *id < count).map(|id| id as u32));
+    let types = match metadata.get(TYPES) {
+        Some(Value::Array(Array::I32(types))) => &types[..],
+        _ => &[],
+    };
+    let all = tokens.into_iter().flat_map(Strings::iter).zip(types).zip(0..);
+    let known = all.filter(|((text, kind), _)| **kind == TokenType::Control as i32 && LAST_TOKENS.contains(text));
+    let mut ids: Vec<u32> = named.chain(known.map(|(_, id)| id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The text of the token with a role, if there is one.
+pub(super) fn special_text<'m>(metadata: &'m Metadata, role: &str) -> Option<&'m str> {
+    let tokens = metadata.strings(TOKENS)?;
+    Some(&tokens[specials(metadata, tokens.len()).get(role)? as usize])
+}
+
 /// A byte-level tokenizer with this pre-tokenizer begins with bos unless the file says otherwise.
 fn begins_unless_said(pre: &str) -> bool {
     BOS_BY_DEFAULT.contains(&pre::find(pre).map_or(pre, |row| row.name))
@@ -175,7 +223,7 @@ fn specials(metadata: &Metadata, tokens: usize) -> Specials {
 }
 
 /// The default template first, then the named ones.
-fn templates(metadata: &Metadata) -> Vec<Template> {
+pub(super) fn templates(metadata: &Metadata) -> Vec<Template> {
     let default = metadata.text(TEMPLATE).map(|text| Template { name: DEFAULT.into(), text: text.into() });
     let names = metadata.strings(TEMPLATE_NAMES).into_iter().flat_map(Strings::iter);
     let named = names.filter_map(|name| {

@@ -2,9 +2,12 @@
 //!
 //! Two kinds can be carried over: byte-level BPE (`gpt2`) from tokenizer.json, and SentencePiece BPE (`llama`) from
 //! tokenizer.model or a tokenizer.json with byte fallback. [`rebuild`] makes an encoder from the keys alone, and
-//! [`reference()`] one from tokenizer.json, so that [`first_difference`] can tell whether they agree.
+//! [`reference()`] one from tokenizer.json, so that [`first_difference`] can tell whether they agree. [`Decoder`] goes the
+//! other way.
 
 mod bpe;
+mod chat;
+mod decode;
 mod encode;
 mod files;
 mod folder;
@@ -27,9 +30,11 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
+pub use chat::{Message, chat};
+pub use decode::Decoder;
 pub use encode::{Encoder, can_rebuild, rebuild, reference};
 pub use folder::{Options, from_folder};
-pub use metadata::{first_token, from_metadata};
+pub use metadata::{first_token, from_metadata, last_tokens};
 pub use probes::{Difference, PROBES, first_difference};
 pub use source::{encoder_of, metadata_of};
 pub use special::Specials;

@@ -161,7 +161,7 @@ fn gpt2<'m>(path: &Path, name: &str, merges: Option<&'m Strings>) -> Result<Rule
 }
 
 /// GPT-2's character for every byte: itself where it is printable Latin-1, otherwise the next one from U+0100 on.
-fn byte_characters() -> [char; 256] {
+pub(super) fn byte_characters() -> [char; 256] {
     let mut next = '\u{100}'..;
     std::array::from_fn(|byte| match byte as u8 {
         byte @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => char::from(byte),

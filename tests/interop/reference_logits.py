@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 SEEN = 64
+WRITTEN = 32
 TEXT = [1, 17, 42, 99, 3, 250, 88, 7, 64, 128, 200, 5, 77, 31, 150, 12, 9, 201, 33, 18, 240, 61, 2, 111]
 
 
@@ -17,6 +18,9 @@ def logits(folder: Path) -> dict:
     ids = [i % model.config.vocab_size for i in TEXT]
     with torch.no_grad():
         found = model(torch.tensor([ids])).logits[0].double()
+        written = list(ids)
+        for _ in range(WRITTEN):
+            written.append(int(model(torch.tensor([written])).logits[0, -1].argmax()))
     rows = [
         {
             "first": [float(f"{x:.8g}") for x in found[at, :SEEN].tolist()],
@@ -26,7 +30,7 @@ def logits(folder: Path) -> dict:
         }
         for at in range(len(ids))
     ]
-    return {"ids": ids, "rows": [rows[at] for at in (0, 1, len(ids) // 2, len(ids) - 1)],
+    return {"ids": ids, "greedy": written[len(ids):], "rows": [rows[at] for at in (0, 1, len(ids) // 2, len(ids) - 1)],
             "positions": [0, 1, len(ids) // 2, len(ids) - 1]}
 
 

@@ -41,6 +41,12 @@ impl Ran {
     }
 }
 
+/// What a command printed as JSON.
+#[track_caller]
+pub fn json(ran: &Ran) -> serde_json::Value {
+    serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:#?}"))
+}
+
 /// The path of a fixture.
 pub fn fixture(name: &str) -> String {
     format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))

@@ -1,6 +1,8 @@
 //! Small tokenizers to test with.
 
 mod bpe;
+mod chat;
+mod decode;
 mod encode;
 mod fixtures;
 mod pre;

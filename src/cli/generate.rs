@@ -1,0 +1,65 @@
+//! `tersor generate`.
+
+use super::args::GenerateArgs;
+use super::progress::{Meter, Unit};
+use super::{INTERRUPTED, print, print_json, threads};
+use crate::error::Result;
+use crate::generate::{End, Request, Sampling, generate};
+use crate::model::{Model, Weights};
+use crate::report::GenerateReport;
+use crate::source::Source;
+use crate::tokenizer::{Decoder, Message, chat, encoder_of, first_token, last_tokens, metadata_of};
+use std::process::ExitCode;
+use tersor_kernels::Level;
+
+pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
+    let source = Source::open(&args.model)?;
+    let metadata = metadata_of(&source)?;
+    let (text, first) = match (&args.chat, &args.prompt) {
+        // The template has the tokens that a text begins with.
+        (Some(question), _) => {
+            let system = args.system.as_deref().map(|content| Message { role: "system", content });
+            let question = Message { role: "user", content: question };
+            let turns: Vec<Message<'_>> = system.into_iter().chain([question]).collect();
+            (chat(&args.model, &metadata, &turns)?, None)
+        }
+        (None, text) => (text.clone().unwrap_or_default(), first_token(&metadata)),
+    };
+    let mut prompt: Vec<u32> = first.into_iter().collect();
+    prompt.extend(encoder_of(&source, &metadata)?.encode(&text)?);
+    let mut decoder = Decoder::new(&args.model, &metadata)?;
+    let model = Model::load(Source::open(&args.model)?, Weights::AsStored, Level::best(), threads(args.threads))?;
+    let request = Request {
+        prompt: &prompt,
+        tokens: args.tokens,
+        sampling: Sampling { temperature: args.temperature, top_p: args.top_p, seed: args.seed },
+        last: &last_tokens(&metadata),
+        vocabulary: decoder.len(),
+    };
+    let meter = Meter::new(args.quiet, Unit::Tokens, prompt.len() as u64);
+    let mut written = String::new();
+    let mut say = |text: String| {
+        if !args.json {
+            print(&text);
+        }
+        written += &text;
+    };
+    let made = generate(&model, &request, &meter, &mut |id| {
+        meter.finish();
+        say(decoder.push(id));
+    });
+    meter.finish();
+    say(decoder.finish());
+    let made = made?;
+    let end = made.end;
+    let report = GenerateReport::new(&args.model, text, prompt.len(), written, &made);
+    if args.json {
+        print_json(&report);
+    } else {
+        print("\n");
+    }
+    if !args.quiet {
+        eprint!("{}", report.summary());
+    }
+    Ok(if end == End::Cancelled { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
