@@ -7,10 +7,12 @@ mod support;
 use serde_json::Value;
 use std::path::Path;
 use support::{at, command, copy_folder, empty, fixture};
+use tersor::eval::{Asked, Questions, Task};
 use tersor::generate::{End, Request, Sampling, generate};
 use tersor::model::{Model, Session, Weights};
 use tersor::progress::Silent;
 use tersor::source::Source;
+use tersor::tokenizer::{encoder_of, metadata_of};
 use tersor_kernels::Level;
 
 fn load(path: &str, threads: usize) -> Model {
@@ -62,7 +64,11 @@ fn agrees_with_transformers(name: &str, folder: &str) {
         vocabulary: model.vocabulary(),
     };
     let mut heard = Vec::new();
-    let made = generate(&model, &request, &Silent, &mut |token| heard.push(token)).unwrap();
+    let made = generate(&model, &request, &Silent, &mut |token| {
+        heard.push(token);
+        true
+    })
+    .unwrap();
     assert_eq!((&made.tokens, &heard, made.end), (&greedy, &greedy, End::Length), "{name}");
 }
 
@@ -152,7 +158,7 @@ fn a_text_ends_where_it_must() {
     let model = load(&fixture("tiny-llama"), 1);
     let end = |prompt: &[u32], tokens, last: &[u32], vocabulary| {
         let request = Request { prompt, tokens, sampling: Sampling::GREEDY, last, vocabulary };
-        generate(&model, &request, &Silent, &mut |_| {}).map(|made| (made.tokens.len(), made.end))
+        generate(&model, &request, &Silent, &mut |_| true).map(|made| (made.tokens.len(), made.end))
     };
     let (ids, wanted) = reference("tiny-llama");
     let third = wanted["greedy"][2].as_u64().unwrap() as u32;
@@ -162,6 +168,42 @@ fn a_text_ends_where_it_must() {
     assert!(end(&[&long[..], &[0]].concat(), 9, &[], 1024).is_err(), "no room for a token");
     assert!(end(&[], 9, &[], 1024).is_err(), "nothing to go on from");
     let request = Request { prompt: &ids, tokens: 50, sampling: Sampling::GREEDY, last: &[], vocabulary: 30 };
-    let made = generate(&model, &request, &Silent, &mut |_| {}).unwrap();
+    let made = generate(&model, &request, &Silent, &mut |_| true).unwrap();
     assert!(made.tokens.iter().all(|id| *id < 30), "ids beyond the vocabulary are not chosen");
+}
+
+/// Questions that begin alike share what is computed, which must not be seen in the figures.
+#[test]
+fn likelihoods_are_those_of_whole_texts() {
+    let dir = empty();
+    let texts = [
+        ("ROMEO:\nWhat", " say you"),
+        ("ROMEO:\nWhat", " light"),
+        ("ROMEO:\nWhat light", "?"),
+        ("JULIET:\nO", " Romeo"),
+    ];
+    let line = |(prompt, choice): (&str, &str)| {
+        format!("{}\n", serde_json::json!({"prompt": prompt, "choices": [choice], "answer": 0}))
+    };
+    std::fs::write(at(&dir, "lines.jsonl"), texts.map(line).concat()).unwrap();
+    let folder = fixture("tiny-llama");
+    let source = Source::open(Path::new(&folder)).unwrap();
+    let task = Task::read("lines", dir.path()).unwrap();
+    let metadata = metadata_of(&source).unwrap();
+    let encode = |text: &str| encoder_of(&source, &metadata).unwrap().encode(text).unwrap();
+    let model = load(&folder, 1);
+    let mut sum = 0.0;
+    for (prompt, choice) in texts {
+        let (before, ids) = (encode(prompt), encode(&format!("{prompt}{choice}")));
+        let shared = before.iter().zip(&ids).take_while(|(a, b)| a == b).count();
+        let logits = logits(&model, &[&ids]);
+        for (row, target) in logits.chunks_exact(model.vocabulary()).skip(shared - 1).zip(&ids[shared..]) {
+            let total: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+            sum -= f64::from(row[*target as usize]) - total.ln();
+        }
+    }
+    let asked = Asked { shots: 0, limit: None };
+    let found = Questions::new(&source, &task, asked).unwrap().ask(&model, &Silent).unwrap();
+    let (found, wanted) = (found.perplexity.unwrap().value, (sum / texts.len() as f64).exp());
+    assert!((found / wanted - 1.0).abs() < 1e-5, "{found} and {wanted}");
 }

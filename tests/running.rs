@@ -49,6 +49,109 @@ fn eval_refuses_what_it_cannot_measure() {
     }
 }
 
+/// A folder with a task and with prompts of our own.
+fn tasks() -> tempfile::TempDir {
+    let folder = empty();
+    let task = r#"{"prompt": "ROMEO", "choices": [":\n", "qqzzq", " and the"], "answer": 0}
+{"prompt": "To be, or not to", "choices": [" xqj", " be"], "answer": 1}
+{"prompt": "my", "choices": [" lord", " 4711"], "answer": 1}
+"#;
+    fs::write(folder.path().join("plays.jsonl"), task).unwrap();
+    let prompts = r#"{"prompt": "ROMEO:\n", "reference": ["What say you, my lord?", "No."], "stop": "\n"}
+{"prompt": "GLOUCESTER:\nMy lord", "reference": "I am sorry, my lord."}
+"#;
+    fs::write(folder.path().join("prompts.jsonl"), prompts).unwrap();
+    folder
+}
+
+#[test]
+fn eval_asks_questions() {
+    let folder = tasks();
+    let (model, quantized) = (fixture("tiny-llama"), at(&folder, "q.gguf"));
+    tersor(&["quantize", &model, "-t", "q8_0", "-o", &quantized, "-q"]).exits(0);
+    let data = folder.path().to_str().unwrap();
+    let run = |model: &str, more: &[&str]| {
+        tersor(&[&["eval", model, "--tasks", "plays", "--data", data, "-q"], more].concat()).exits(0)
+    };
+    let found = json(&run(&model, &["--json"]));
+    let scores = &found["tasks"][0];
+    assert_eq!((&scores["task"], &scores["items"], &scores["shots"]), (&"plays".into(), &3.into(), &0.into()));
+    for figure in ["accuracy", "accuracy_norm"] {
+        assert!((scores[figure]["value"].as_f64().unwrap() - 200.0 / 3.0).abs() < 1e-9, "{scores}");
+        // Of two hits and a miss: sqrt(2/9 / 2).
+        assert!((scores[figure]["error"].as_f64().unwrap() - 100.0 / 3.0).abs() < 1e-9, "{scores}");
+    }
+    assert_eq!((&scores["perplexity"], &found["base_tasks"]), (&Value::Null, &Value::Array(vec![])));
+    let table = run(&quantized, &["--base", &model, "--limit", "2"]).out;
+    let lines: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect()).collect();
+    assert_eq!(lines[0], ["1 task, 0 shots", &quantized, &model]);
+    assert_eq!(lines[1], ["plays (2) accuracy", "100.00 ± 0.00 %", "100.00 ± 0.00 %"]);
+    assert_eq!(lines[2], ["plays (2) accuracy by length", "100.00 ± 0.00 %", "100.00 ± 0.00 %"]);
+}
+
+#[test]
+fn eval_compares_what_is_written_with_references() {
+    let folder = tasks();
+    let (model, prompts) = (fixture("tiny-llama"), at(&folder, "prompts.jsonl"));
+    let run =
+        |more: &[&str]| tersor(&[&["eval", &model, "--generate", &prompts, "-n", "20", "-q"], more].concat()).exits(0);
+    let found = json(&run(&["--json", "--base", &model]));
+    let written = &found["written"];
+    assert_eq!(written, &found["base_written"]);
+    assert_eq!(written["prompts"], 2);
+    let texts: Vec<&str> = written["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+    let greedy =
+        json(&tersor(&["generate", &model, "-p", "ROMEO:\n", "-n", "20", "--temperature", "0", "-q", "--json"]));
+    assert_eq!(greedy["text"].as_str().unwrap().split('\n').next(), Some(texts[0]), "the first line");
+    let table = run(&[]).out;
+    for row in [
+        "2 prompts",
+        "ROUGE-1",
+        "ROUGE-2",
+        "ROUGE-L",
+        "BLEU",
+        "rouge|refs:best|case:lc|tok:a-z0-9|stem:no|mean:f, bleu|",
+    ] {
+        assert!(table.lines().any(|line| line.starts_with(row)), "no `{row}` in {table}");
+    }
+}
+
+#[test]
+fn eval_refuses_tasks_that_it_cannot_ask() {
+    let folder = tasks();
+    let file = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        at(&folder, name)
+    };
+    file("empty.jsonl", r#"{"prompt": "", "choices": ["a"], "answer": 0}"#);
+    file("long.jsonl", &format!("{{\"prompt\": \"{}\", \"choices\": [\"a\"], \"answer\": 0}}", "word ".repeat(600)));
+    let bad_prompt = file("bad.jsonl", "\n{\"prompt\": \"a\"}\n");
+    let long_prompt =
+        file("longer.jsonl", &format!("{{\"prompt\": \"{}\", \"reference\": \"a\"}}", "word ".repeat(600)));
+    let nothing = file("nothing.jsonl", "");
+    let (model, data) = (fixture("tiny-llama"), folder.path().to_str().unwrap());
+    let asking = |task: &str, more: &[&str], code, message: &str| {
+        tersor(&[&["eval", &model, "--tasks", task, "--data", data, "-q"], more].concat()).fails(code, message);
+    };
+    asking("sums", &[], 2, "unknown task `sums`; known are hellaswag, arc, piqa, lambada, and `");
+    asking("arc", &[], 2, "has no `ARC-Challenge-Test.jsonl` for the task `arc`");
+    asking("nothing", &[], 2, "has no items");
+    asking("empty", &[], 2, "task `empty`, item 1: `a` has no token, or none before it");
+    asking("long", &[], 2, " tokens, but the model takes 512\nhint: shorten it");
+    asking("plays", &["--shots", "3"], 2, "task `plays`, item 1: 2 others can serve as examples");
+    asking("prompts", &[], 1, "line 1: found unknown field `reference`");
+    for (path, message) in [
+        (&bad_prompt, "line 2: found missing field `reference`"),
+        (&long_prompt, "wanted a prompt of 1 to 511 tokens"),
+        (&nothing, "found no line"),
+    ] {
+        tersor(&["eval", &model, "--generate", path, "-q"]).fails(1, message);
+    }
+    tersor(&["eval", &model, "-q"]).fails(2, "<--text <FILE>|--tasks <TASK,TASK>|--generate <FILE>>");
+    tersor(&["eval", &model, "--tasks", "plays", "-q"]).fails(2, "--data <DIR>");
+}
+
 #[test]
 fn statistics_are_collected_and_used() {
     let folder = empty();

@@ -255,21 +255,41 @@ pub(super) struct CalibrateArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("measure").required(true).multiple(true))]
 pub(super) struct EvalArgs {
     /// A Hugging Face folder, a GGUF file, or org/name[@revision]
     pub(super) model: PathBuf,
-    /// Text to measure on
-    #[arg(long, value_name = "FILE")]
-    pub(super) text: PathBuf,
+    /// Text to measure perplexity on
+    #[arg(long, value_name = "FILE", group = "measure")]
+    pub(super) text: Option<PathBuf>,
     /// The model to compare with, run with float activations
     #[arg(long, value_name = "MODEL")]
     pub(super) base: Option<PathBuf>,
-    /// Tokens of a context; the second half of each is scored
+    /// Tokens of a context of that text; the second half of each is scored
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub(super) ctx: usize,
-    /// Contexts at most [default: the whole text]
-    #[arg(long, value_name = "N")]
+    /// Contexts of that text at most [default: all]
+    #[arg(long, value_name = "N", requires = "text")]
     pub(super) chunks: Option<usize>,
+    /// Questions to ask: hellaswag, arc, piqa, lambada, or the name of a JSONL file with a prompt, choices and the number
+    /// of the answer in each line
+    #[arg(long, value_name = "TASK,TASK", value_delimiter = ',', group = "measure", requires = "data")]
+    pub(super) tasks: Vec<String>,
+    /// Folder with the tasks' files
+    #[arg(long, value_name = "DIR", requires = "tasks")]
+    pub(super) data: Option<PathBuf>,
+    /// Examples before each question
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tasks")]
+    pub(super) shots: usize,
+    /// Questions of each task at most, the first ones [default: all]
+    #[arg(long, value_name = "N", requires = "tasks", value_parser = at_least_one)]
+    pub(super) limit: Option<usize>,
+    /// JSONL file with a prompt and a reference in each line: what the model writes is compared, by ROUGE and BLEU
+    #[arg(long, value_name = "FILE", group = "measure")]
+    pub(super) generate: Option<PathBuf>,
+    /// Tokens to write at most after each prompt
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128, value_parser = at_least_one, requires = "generate")]
+    pub(super) tokens: usize,
     /// Threads [default: all that the process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) threads: Option<u16>,

@@ -4,9 +4,10 @@ use super::args::EvalArgs;
 use super::progress::{Meter, Unit};
 use super::{print, print_json, threads};
 use crate::error::Result;
-use crate::eval::{Scores, evaluate};
+use crate::eval::{Asked, Prompts, Questions, Scores, Task, TaskScores, WrittenScores, evaluate};
 use crate::model::{Model, Weights};
-use crate::report::{EvalReport, render_eval};
+use crate::progress::Progress;
+use crate::report::{EvalReport, TextReport, render_eval};
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use std::path::Path;
@@ -14,24 +15,31 @@ use std::process::ExitCode;
 use tersor_kernels::Level;
 
 pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
+    // Whatever is wrong with what was given is found before any weight is loaded.
     let source = Source::open(&args.model)?;
-    let windows = Windows::cut(&source, &Text { path: &args.text, context: args.ctx, chunks: args.chunks })?;
-    if let Some(base) = &args.base {
-        windows.check_base(&source, &Source::open(base)?)?;
-    }
-    let threads = threads(args.threads);
-    let load = |path: &Path, weights| Model::load(Source::open(path)?, weights, Level::best(), threads);
+    let base_source = args.base.as_deref().map(Source::open).transpose()?;
+    let windows = args.text.as_deref().map(|text| windows(args, text, &source, base_source.as_ref())).transpose()?;
+    let work = Work::prepare(args, &source)?;
+    let base_work = base_source.as_ref().map(|source| Work::prepare(args, source)).transpose()?;
+
+    let load = |path: &Path, weights| Model::load(Source::open(path)?, weights, Level::best(), threads(args.threads));
     let base = args.base.as_deref().map(|base| load(base, Weights::Decoded)).transpose()?;
-    let measure = |model: &Model| scores(model, base.as_ref(), &windows, args.quiet);
-    let (scores, quantized) = {
+    let mut report = EvalReport::new(&args.model, args.base.as_deref());
+    let quantized = {
         let model = load(&args.model, Weights::AsStored)?;
-        (measure(&model)?, model.is_quantized())
+        if let Some((path, windows)) = args.text.as_deref().zip(windows.as_ref()) {
+            report.text = Some(TextReport::new(path, windows, scores(&model, base.as_ref(), windows, args.quiet)?));
+        }
+        (report.tasks, report.written) = work.run(&model, args.quiet)?;
+        model.is_quantized()
     };
-    let weights_only = match quantized {
-        true => Some(measure(&load(&args.model, Weights::Decoded)?)?),
-        false => None,
-    };
-    let report = EvalReport::new(&args.model, args.base.as_deref(), &args.text, &windows, scores, weights_only);
+    if let (Some(text), Some(windows), true) = (&mut report.text, &windows, quantized) {
+        let model = load(&args.model, Weights::Decoded)?;
+        text.weights_only = Some(scores(&model, base.as_ref(), windows, args.quiet)?);
+    }
+    if let Some((base, work)) = base.zip(base_work) {
+        (report.base_tasks, report.base_written) = work.run(&base, args.quiet)?;
+    }
     if args.json {
         print_json(&report)
     } else {
@@ -40,10 +48,45 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn windows(args: &EvalArgs, text: &Path, source: &Source, base: Option<&Source>) -> Result<Windows> {
+    let windows = Windows::cut(source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
+    base.iter().try_for_each(|base| windows.check_base(source, base))?;
+    Ok(windows)
+}
+
+/// What one model is asked, by its own tokenizer.
+struct Work {
+    tasks: Vec<Questions>,
+    prompts: Option<Prompts>,
+}
+
+impl Work {
+    fn prepare(args: &EvalArgs, source: &Source) -> Result<Work> {
+        let asked = Asked { shots: args.shots, limit: args.limit };
+        let data = args.data.as_deref().unwrap_or(Path::new("."));
+        let task = |name: &String| Questions::new(source, &Task::read(name, data)?, asked);
+        let tasks = args.tasks.iter().map(task).collect::<Result<_>>()?;
+        let prompts = args.generate.as_deref().map(|path| Prompts::read(path, source, args.tokens)).transpose()?;
+        Ok(Work { tasks, prompts })
+    }
+
+    fn run(&self, model: &Model, quiet: bool) -> Result<(Vec<TaskScores>, Option<WrittenScores>)> {
+        let ask = |task: &Questions| metered(quiet, task.total(), |meter| task.ask(model, meter));
+        let tasks = self.tasks.iter().map(ask).collect::<Result<_>>()?;
+        let write = |prompts: &Prompts| metered(quiet, prompts.total(), |meter| prompts.write(model, meter));
+        Ok((tasks, self.prompts.as_ref().map(write).transpose()?))
+    }
+}
+
 /// Score with a meter on stderr.
 pub(super) fn scores(model: &Model, base: Option<&Model>, windows: &Windows, quiet: bool) -> Result<Scores> {
-    let meter = Meter::new(quiet, Unit::Tokens, windows.total());
-    let scores = evaluate(model, base, windows, &meter);
+    metered(quiet, windows.total(), |meter| evaluate(model, base, windows, meter))
+}
+
+/// Do something that takes so many tokens, with a meter on stderr.
+fn metered<T>(quiet: bool, tokens: u64, work: impl FnOnce(&dyn Progress) -> Result<T>) -> Result<T> {
+    let meter = Meter::new(quiet, Unit::Tokens, tokens);
+    let done = work(&meter);
     meter.finish();
-    scores
+    done
 }

@@ -2,7 +2,7 @@
 
 use super::args::GenerateArgs;
 use super::progress::{Meter, Unit};
-use super::{INTERRUPTED, print, print_json, threads};
+use super::{INTERRUPTED, print, print_json, printed, threads};
 use crate::error::Result;
 use crate::generate::{End, Request, Sampling, generate};
 use crate::model::{Model, Weights};
@@ -39,14 +39,12 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     let meter = Meter::new(args.quiet, Unit::Tokens, prompt.len() as u64);
     let mut written = String::new();
     let mut say = |text: String| {
-        if !args.json {
-            print(&text);
-        }
         written += &text;
+        args.json || printed(&text)
     };
     let made = generate(&model, &request, &meter, &mut |id| {
         meter.finish();
-        say(decoder.push(id));
+        say(decoder.push(id))
     });
     meter.finish();
     say(decoder.finish());

@@ -93,8 +93,13 @@ fn threads(wanted: Option<u16>) -> usize {
 
 /// Print to stdout; a reader that went away, such as `head`, is no error.
 fn print(text: &str) {
+    printed(text);
+}
+
+/// Print to stdout; false when its reader went away.
+fn printed(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// Print as JSON, two spaces deep.

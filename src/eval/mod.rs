@@ -1,11 +1,20 @@
-//! What a model still knows: perplexity, and how far its predictions are from a base model's.
+//! What a model still knows: perplexity, how far its predictions are from a base model's, answers to tasks, and texts beside
+//! references.
 //!
-//! Definitions and windows are those of llama-perplexity: a text is cut into contexts, each begins with the bos token
+//! Perplexity and divergence: definitions and windows are those of llama-perplexity: a text is cut into contexts, each begins with the bos token
 //! where the tokenizer adds one, and the second half of each is scored.
 
+mod bleu;
+mod choice;
+mod rouge;
 mod score;
+mod tasks;
+mod written;
 
+pub use choice::{Asked, Questions, TaskScores};
 pub use score::{Divergence, Estimate, Scores};
+pub use tasks::{Item, TASKS, Task};
+pub use written::{Prompts, WrittenScores};
 
 use crate::error::{Error, Result};
 use crate::model::{Model, Session};

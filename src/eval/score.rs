@@ -132,6 +132,11 @@ impl Tally {
     }
 }
 
+/// Negative log likelihood of `target`.
+pub(super) fn nll(logits: &[f32], target: usize) -> f64 {
+    predicted(logits, None, target).nll
+}
+
 fn predicted(logits: &[f32], base: Option<&[f32]>, target: usize) -> Predicted {
     let level = Level::best();
     let mut probabilities = logits.to_vec();
@@ -157,14 +162,14 @@ fn predicted(logits: &[f32], base: Option<&[f32]>, target: usize) -> Predicted {
     Predicted { nll, base }
 }
 
-fn mean(values: &[f64]) -> Estimate {
+pub(super) fn mean(values: &[f64]) -> Estimate {
     let count = values.len().max(1) as f64;
     let value = values.iter().sum::<f64>() / count;
     let square = values.iter().map(|v| (v - value).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     Estimate { value, error: (square / count).sqrt() }
 }
 
-fn perplexity(nll: &[f64]) -> Estimate {
+pub(super) fn perplexity(nll: &[f64]) -> Estimate {
     let mean = mean(nll);
     Estimate { value: mean.value.exp(), error: mean.value.exp() * mean.error }
 }

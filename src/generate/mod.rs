@@ -56,7 +56,8 @@ pub struct Generated {
     pub rest: Duration,
 }
 
-/// Run the prompt and write after it. `progress` hears of the prompt's tokens, `heard` of every new one at once.
+/// Run the prompt and write after it. `progress` hears of the prompt's tokens, `heard` of every new one at once, and says
+/// whether to go on.
 ///
 /// # Errors
 /// [`Error::Usage`] for a prompt that is empty or longer than the model takes, or predictions that are not numbers.
@@ -64,7 +65,7 @@ pub fn generate(
     model: &Model,
     request: &Request<'_>,
     progress: &dyn Progress,
-    heard: &mut dyn FnMut(u32),
+    heard: &mut dyn FnMut(u32) -> bool,
 ) -> Result<Generated> {
     let started = Instant::now();
     let (prompt, context) = (request.prompt, model.settings()[Count::Context] as usize);
@@ -97,8 +98,7 @@ pub fn generate(
             return generated(tokens, End::Stop, first);
         }
         tokens.push(token);
-        heard(token);
-        if progress.cancelled() {
+        if !heard(token) || progress.cancelled() {
             return generated(tokens, End::Cancelled, first);
         }
         if tokens.len() < room {

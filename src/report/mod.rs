@@ -9,7 +9,7 @@ mod plan;
 mod text;
 
 pub use bench::{BenchModel, BenchReport, render_bench, render_bench_markdown};
-pub use eval::{EvalReport, render_eval};
+pub use eval::{EvalReport, TextReport, render_eval};
 pub(crate) use formats::support;
 pub use formats::{Measured, format_page, formats_page, shown_format};
 pub use generate::GenerateReport;

@@ -194,6 +194,25 @@ fn llama_cpp_loads_split_files() {
     python("split.py", &[whole, first]);
 }
 
+/// Few items, since llama.cpp runs every choice from its beginning.
+#[test]
+fn tasks_have_the_accuracies_of_llama_cpp_s_logits() {
+    let shop = Workshop::new();
+    let (Some(model), Some(task)) = (given("TERSOR_MODELS", SMOLLM2), given("TERSOR_DATA", "hellaswag")) else {
+        return;
+    };
+    let data = task.parent().expect("it is in the folder of data");
+    let (file, found) = (shop.quantize(&model, "f32", &[]), shop.path("eval.json"));
+    shop.eval(
+        &file,
+        &["--tasks", "hellaswag,arc,piqa,lambada", "--data"],
+        data,
+        &["--shots", "1", "--limit", "8"],
+        &found,
+    );
+    python("tasks.py", &[file.as_os_str(), data.as_os_str(), OsStr::new("1"), found.as_os_str()]);
+}
+
 /// GGUF to a folder and back, and what Python's packages find in the folder.
 fn there_and_back(shop: &Workshop, model: &Path, file_type: &str) {
     let source = shop.quantize(model, file_type, &[]);

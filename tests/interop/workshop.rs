@@ -48,6 +48,15 @@ impl Workshop {
         out
     }
 
+    /// `tersor eval MODEL BEFORE PATH AFTER --json`, into a file.
+    pub(crate) fn eval(&self, model: &Path, before: &[&str], path: &Path, after: &[&str], out: &Path) {
+        let mut call = Command::new(env!("CARGO_BIN_EXE_tersor"));
+        call.arg("eval").arg(model).args(before).arg(path).args(after).args(["--json", "--quiet"]);
+        let output = call.output().expect("tersor starts");
+        assert!(output.status.success(), "{call:?}\n{}", text(&output));
+        std::fs::write(out, output.stdout).expect("the folder can be written");
+    }
+
     /// A GGUF file's values in f32.
     pub(crate) fn decode(&self, file: &Path, name: &str) -> PathBuf {
         let out = self.path(name);
