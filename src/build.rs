@@ -1,11 +1,12 @@
 //! A whole writing command: open, decide, check the room, write, verify, name.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, human_bytes};
 use crate::gguf::read_header;
+use crate::machine::{all_threads, available_memory};
 use crate::plan::{Container, TensorPlan};
 use crate::progress::Progress;
 use crate::recipe::{Job, Recipe, Target, resolve};
-use crate::run::{Limits, Measured, all_threads, layout, run, working_memory};
+use crate::run::{Limits, Measured, layout, run, working_memory};
 use crate::sink::{Layout, Output, free_space, parent};
 use crate::source::{Origin, Source};
 use crate::tokenizer::{self, Encoder};
@@ -248,26 +249,5 @@ fn fit_memory(job: &Job, threads: usize, bound: Option<u64>) -> Result<(usize, u
             };
             Err(Error::Memory { needed: human_bytes(each + shared), threads: 1, found })
         }
-    }
-}
-
-/// What the kernel says can still be used, within the cgroup's bound.
-fn available_memory() -> Option<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let free = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)?;
-    let number = |name: &str| -> Option<u64> {
-        fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?.trim().parse().ok()
-    };
-    let group = number("memory.max").zip(number("memory.current")).map(|(max, used)| max.saturating_sub(used));
-    Some(free.min(group.unwrap_or(u64::MAX)))
-}
-
-/// `1.5 GB`, in powers of a thousand as disks and the Hub count.
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
-    match units.iter().find(|(_, size)| bytes as f64 >= *size) {
-        Some((unit, size)) => format!("{:.1} {unit}", bytes as f64 / size),
-        None => format!("{bytes} bytes"),
     }
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod eval;
 pub mod generate;
 pub mod gguf;
+pub mod machine;
 pub mod model;
 pub mod plan;
 pub mod progress;

@@ -13,7 +13,6 @@ use crate::recipe::{Head, Job};
 use crate::sink::{Layout, Output};
 use crate::source::Source;
 use piece::{Buffers, Piece, Scales, pieces};
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -26,11 +25,6 @@ pub struct Limits {
     pub threads: usize,
     /// Instruction set of the encoders.
     pub level: Level,
-}
-
-/// As many threads as affinity and cgroup leave to the process.
-pub fn all_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// What a run measured.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// `error`'s.
 const ORDER: &[&str] = &[
     "error",
+    "machine",
     "progress",
     "tensor",
     "gguf",

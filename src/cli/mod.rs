@@ -17,7 +17,7 @@ mod verify;
 mod write;
 
 use crate::error::Error;
-use crate::run::all_threads;
+use crate::machine::all_threads;
 use args::{Cli, Command};
 use clap::Parser;
 use std::io::Write;

@@ -2,7 +2,7 @@
 
 use super::text::{markdown, table};
 use crate::bench::{Load, Speed};
-use crate::build::human_bytes;
+use crate::error::human_bytes;
 use crate::eval::Scores;
 use serde::Serialize;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use super::Inspection;
 use super::plan::{PlanReport, RunReport, Totals};
-use crate::build::human_bytes;
+use crate::error::human_bytes;
 use crate::plan::Container;
 use crate::verify::Comparison;
 use std::fmt::Write;

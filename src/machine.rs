@@ -1,0 +1,55 @@
+//! What the machine gives.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
+
+/// As many threads as affinity and cgroup leave to the process.
+pub fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// What the kernel says can still be used, within the cgroup's bound.
+pub fn available_memory() -> Option<u64> {
+    let free = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?.checked_mul(1024)?;
+    Some(free.min(left_to_group(Path::new("/sys/fs/cgroup")).unwrap_or(u64::MAX)))
+}
+
+/// What the bound of a cgroup leaves. Pages of files count as used there, but make room when it is needed.
+fn left_to_group(folder: &Path) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let files = read("memory.stat")
+        .map_or(0, |stat| ["inactive_file ", "active_file "].iter().filter_map(|name| field(&stat, name)).sum::<u64>());
+    let used = number("memory.current")?.saturating_sub(files);
+    Some(number("memory.max")?.saturating_sub(used))
+}
+
+/// The number in the line that begins with `name`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_leaves_its_bound_without_what_is_used_for_more_than_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        assert_eq!(left_to_group(dir.path()), None);
+        write("memory.max", "max\n");
+        write("memory.current", "700\n");
+        assert_eq!(left_to_group(dir.path()), None);
+        write("memory.max", "1000\n");
+        assert_eq!(left_to_group(dir.path()), Some(300));
+        write("memory.stat", "anon 100\nfile 650\ninactive_file 400\nactive_file 200\n");
+        assert_eq!(left_to_group(dir.path()), Some(900));
+    }
+
+    #[test]
+    fn there_is_memory() {
+        assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
