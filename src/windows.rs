@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Strings};
 use crate::source::{Source, read_text};
 use crate::tokenizer::{self, encoder_of, metadata_of};
+use std::ops::Range;
 use std::path::Path;
 
 /// Contexts of one length.
@@ -59,6 +60,11 @@ impl Windows {
     /// One after another.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.ids.chunks_exact(self.context)
+    }
+
+    /// The ids of some, one after another.
+    pub fn some(&self, which: Range<usize>) -> &[u32] {
+        &self.ids[which.start * self.context..which.end * self.context]
     }
 
     /// Tokens of all of them.

@@ -157,13 +157,16 @@ fn statistics_are_collected_and_used() {
     let folder = empty();
     let (model, text) = (fixture("tiny-llama"), fixture("text/train.txt"));
     let (imatrix, again) = (at(&folder, "imatrix.gguf"), at(&folder, "again.gguf"));
-    let calibrate = |threads: &str, to: &str| {
-        let common = ["--chunks", "20", "--ctx", "256", "--threads", threads, "-o", to, "-q"];
-        tersor(&[&["calibrate", &model, "--calibration", &text], &common[..]].concat()).exits(0)
+    let calibrate = |more: &[&str], to: &str| {
+        let common = ["--chunks", "20", "--ctx", "256", "-o", to, "-q"];
+        tersor(&[&["calibrate", &model, "--calibration", &text], &common[..], more].concat())
     };
-    let said = calibrate("1", &imatrix).out;
+    calibrate(&["--memory", "1"], &imatrix)
+        .fails(1, "the plan needs 1.8 MB of memory at 1 threads, --memory allows 1.0 MB");
+    let said = calibrate(&["--threads", "1"], &imatrix).exits(0).out;
     assert_eq!(said, format!("{imatrix}: 28 tensors of 20 contexts\n"));
-    calibrate("2", &again);
+    calibrate(&["--threads", "2", "--memory", "2"], &again).exits(0);
+    assert_eq!(names(folder.path()), ["again.gguf", "imatrix.gguf"], "no progress is left");
     assert_eq!(fs::read(&imatrix).unwrap(), fs::read(&again).unwrap());
     tersor(&["calibrate", "--merge", &imatrix, &again, "-o", &at(&folder, "sum.gguf")]).exits(0);
     tersor(&["calibrate", "--merge", &imatrix, "-o", &again]).fails(1, "exists");

@@ -3,7 +3,7 @@
 use super::{Entry, Statistics, legacy};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, MAGIC, Metadata, TensorEntry, encode_header};
-use crate::sink::{FileLayout, Layout, Output};
+use crate::sink::write_file;
 use crate::source::{Origin, Source, read_bytes};
 use crate::tensor::TensorId;
 use std::path::Path;
@@ -67,12 +67,7 @@ impl Statistics {
     /// # Errors
     /// [`Error::Exists`] unless `force`, [`Error::Io`]; nothing is left then.
     pub fn write(&self, path: &Path, force: bool) -> Result<()> {
-        let head = self.encode();
-        let len = head.len() as u64;
-        let files = vec![FileLayout { path: path.to_owned(), head, len }];
-        let (places, digests) = Default::default();
-        let layout = Layout { target: path.to_owned(), folder: false, files, places, digests };
-        Output::create(&layout, force)?.commit()
+        write_file(path, self.encode(), force)
     }
 
     /// The whole file.
@@ -82,28 +77,65 @@ impl Statistics {
         metadata.set(DATASETS, self.datasets.clone());
         metadata.set(CHUNKS, self.chunks);
         metadata.set(CONTEXT, self.context);
-        let format = Format::by_name("f32").expect("a row of the table");
-        let mut tensors: Vec<(String, Vec<u64>, &[f32])> = Vec::new();
+        let mut tensors = Vec::new();
         for (name, entry) in &self.entries {
             let experts = entry.counts.len() as u64;
             let columns = entry.squares.len() as u64 / experts.max(1);
             let dims = |columns| if experts == 1 { vec![columns] } else { vec![experts, columns] };
-            tensors.push((format!("{name}{SQUARES}"), dims(columns), &entry.squares));
-            tensors.push((format!("{name}{COUNTS}"), dims(1), &entry.counts));
+            tensors.push((format!("{name}{SQUARES}"), dims(columns), Values::F32(&entry.squares)));
+            tensors.push((format!("{name}{COUNTS}"), dims(1), Values::F32(&entry.counts)));
         }
-        let entries: Vec<TensorEntry<'_>> = tensors
-            .iter()
-            .map(|(name, dims, values)| TensorEntry { name, dims, format, bytes: 4 * values.len() as u64 })
-            .collect();
-        let (mut file, offsets) = encode_header(&metadata, &entries, DEFAULT_ALIGNMENT);
-        let start = file.len();
-        for ((_, _, values), offset) in tensors.iter().zip(offsets) {
-            file.resize(start + offset as usize, 0);
-            file.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        }
-        file.resize(file.len().next_multiple_of(DEFAULT_ALIGNMENT as usize), 0);
-        file
+        encode(&metadata, &tensors)
     }
+}
+
+/// Numbers of a file.
+pub(super) enum Values<'a> {
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+}
+
+impl Values<'_> {
+    fn format(&self) -> &'static Format {
+        let name = match self {
+            Values::F32(_) => "f32",
+            Values::F64(_) => "f64",
+        };
+        Format::by_name(name).expect("a row of the table")
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Values::F32(values) => size_of_val(*values),
+            Values::F64(values) => size_of_val(*values),
+        }
+    }
+
+    fn put(&self, file: &mut Vec<u8>) {
+        match self {
+            Values::F32(values) => file.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+            Values::F64(values) => file.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+        }
+    }
+}
+
+/// A whole GGUF file of names, dimensions and numbers.
+pub(super) fn encode(metadata: &Metadata, tensors: &[(String, Vec<u64>, Values<'_>)]) -> Vec<u8> {
+    let entries: Vec<TensorEntry<'_>> = tensors
+        .iter()
+        .map(|(name, dims, values)| TensorEntry { name, dims, format: values.format(), bytes: values.bytes() as u64 })
+        .collect();
+    let (mut file, offsets) = encode_header(metadata, &entries, DEFAULT_ALIGNMENT);
+    let start = file.len();
+    let all: usize =
+        entries.iter().map(|entry| (entry.bytes as usize).next_multiple_of(DEFAULT_ALIGNMENT as usize)).sum();
+    file.reserve_exact(all);
+    for ((.., values), offset) in tensors.iter().zip(offsets) {
+        file.resize(start + offset as usize, 0);
+        values.put(&mut file);
+    }
+    file.resize(file.len().next_multiple_of(DEFAULT_ALIGNMENT as usize), 0);
+    file
 }
 
 /// All values of a tensor.

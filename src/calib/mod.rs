@@ -4,9 +4,11 @@
 
 mod collect;
 mod file;
+mod keep;
 mod legacy;
 
 pub use collect::collect;
+pub use keep::Keep;
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;

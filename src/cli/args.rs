@@ -249,6 +249,9 @@ pub(super) struct CalibrateArgs {
     /// Threads [default: all that the process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) threads: Option<u16>,
+    /// Bound on weights and hidden states; where the model does not fit, it is read block by block [default: what is free]
+    #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) memory: Option<u32>,
     /// No progress on stderr
     #[arg(short, long)]
     pub(super) quiet: bool,

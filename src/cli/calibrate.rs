@@ -3,22 +3,29 @@
 use super::args::{CalibrateArgs, CalibrationArgs};
 use super::progress::{Meter, Unit};
 use super::{print, threads};
-use crate::calib::{Statistics, collect};
+use crate::calib::{Keep, Statistics, collect};
 use crate::error::{Error, Result, count};
-use crate::model::{Model, Weights};
+use crate::model::Observer;
 use crate::source::Source;
 use crate::windows::{Text, Windows};
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tersor_kernels::Level;
+
+/// Between two times that progress is kept: losing so much is no harm, and writing takes far less.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     if args.output.exists() && !args.force {
         return Err(Error::Exists { path: args.output.clone() });
     }
     let mut all = args.merge.iter().map(|path| Statistics::read(path)).collect::<Result<Vec<_>>>()?.into_iter();
+    let run = Run { threads: args.threads, memory: args.memory, quiet: args.quiet, keep: Some(kept(&args.output)) };
     let own = match (&args.model, &args.text.calibration) {
-        (Some(model), Some(text)) => Some(statistics(model, text, &args.text, args.threads, args.quiet)?),
+        (Some(model), Some(text)) => Some(statistics(model, text, &args.text, &run)?),
         _ => None,
     };
     let Some(mut sum) = own.or_else(|| all.next()) else {
@@ -27,6 +34,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     };
     all.try_for_each(|other| sum.merge(other))?;
     sum.write(&args.output, args.force)?;
+    remove(&kept(&args.output))?;
     print(&format!(
         "{}: {} of {}\n",
         args.output.display(),
@@ -36,19 +44,42 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a model is run over a text.
+pub(super) struct Run {
+    pub(super) threads: Option<u16>,
+    /// In MiB.
+    pub(super) memory: Option<u32>,
+    pub(super) quiet: bool,
+    /// Where progress is kept.
+    pub(super) keep: Option<PathBuf>,
+}
+
 /// Run the model over a text.
-pub(super) fn statistics(
-    model: &Path,
-    text: &Path,
-    args: &CalibrationArgs,
-    wanted: Option<u16>,
-    quiet: bool,
-) -> Result<Statistics> {
+pub(super) fn statistics(model: &Path, text: &Path, args: &CalibrationArgs, run: &Run) -> Result<Statistics> {
     let source = Source::open(model)?;
     let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
-    let model = Model::load(source, Weights::AsStored, Level::best(), threads(wanted))?;
-    let meter = Meter::new(quiet, Unit::Tokens, windows.total());
-    let found = collect(&model, &windows, text, &meter);
+    let mut keep = run.keep.clone().map(|path| Keep::new(path, &source, &windows, SAVE_EVERY));
+    let observer = Observer::new(source, windows.context, Level::best(), threads(run.threads))?;
+    let meter = Meter::new(run.quiet, Unit::Tokens, windows.total());
+    let memory = run.memory.map(|mib| u64::from(mib) << 20);
+    let found = collect(observer, &windows, text, memory, keep.as_mut(), &meter);
     meter.finish();
+    if let (Err(Error::Interrupted), Some(path), false) = (&found, &run.keep, run.quiet) {
+        eprintln!("the same command goes on from `{}`", path.display());
+    }
     found
+}
+
+/// Where progress towards `output` is kept.
+fn kept(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(".progress");
+    output.with_file_name(name)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
 //! `tersor quantize`.
 
-use super::args::{EffortArg, QuantizeArgs};
+use super::args::{EffortArg, QuantizeArgs, WriteArgs};
 use super::{calibrate, write};
 use crate::calib::Statistics;
 use crate::error::Result;
@@ -14,8 +14,9 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
     let statistics = match (&args.imatrix, &args.calibration.calibration) {
         (Some(file), _) => Some(Statistics::read(file)?),
         (None, Some(text)) => {
-            let (wanted, quiet) = (args.write.threads, args.write.quiet);
-            Some(calibrate::statistics(&args.model, text, &args.calibration, wanted, quiet)?)
+            let WriteArgs { threads, memory, quiet, .. } = args.write;
+            let run = calibrate::Run { threads, memory, quiet, keep: None };
+            Some(calibrate::statistics(&args.model, text, &args.calibration, &run)?)
         }
         (None, None) => None,
     };

@@ -1,8 +1,9 @@
 //! From a checkpoint to weights in memory.
 
+use super::layer::{Frame, Layer};
 use super::linear::Linear;
 use super::rotary::Rotary;
-use super::{Layer, Model, Weights};
+use super::{Model, Weights};
 use crate::arch::{Count, NameRule, Need, Role, RowOrder, Settings, with_layer};
 use crate::error::{Error, Result};
 use crate::plan::Reorder;
@@ -14,15 +15,20 @@ use tersor_kernels::matmul::Matrix;
 use tersor_kernels::{Class, Format, Level};
 
 pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
-    check_plain(&source)?;
-    let settings = source.settings()?;
-    let pool = pool(threads)?;
-    let loader = Loader { source: &source, settings: &settings, weights, level };
-    let (embedding, layers, norm, head) = pool.install(|| loader.all())?;
+    let frame = frame(&source, level, threads)?;
+    let loader = Loader { source: &source, settings: &frame.settings, weights, level };
+    let (layers, norm, head) = frame.pool.install(|| loader.all())?;
     let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
-    let embedding = Embedding { id: embedding, level, source };
+    let embedding = Embedding::new(source, &frame)?;
+    Ok(Model { frame, embedding, layers, norm, head, quantized })
+}
+
+/// What the blocks of `source` share.
+pub(super) fn frame(source: &Source, level: Level, threads: usize) -> Result<Frame> {
+    check_plain(source)?;
+    let settings = source.settings()?;
     let rotary = Rotary::new(&settings);
-    Ok(Model { settings, level, pool, embedding, layers, norm, head, rotary, quantized })
+    Ok(Frame { settings, level, pool: pool(threads)?, rotary })
 }
 
 /// Weights whose scales stand in other tensors would be run without them.
@@ -46,23 +52,28 @@ pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
     })
 }
 
-struct Loader<'a> {
-    source: &'a Source,
-    settings: &'a Settings,
-    weights: Weights,
-    level: Level,
+/// The matrices of a block.
+const LINEARS: [Role; 7] =
+    [Role::AttnQ, Role::AttnK, Role::AttnV, Role::AttnOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown];
+
+/// Reads weights; it runs on the threads of the pool that it is called in.
+pub(super) struct Loader<'a> {
+    pub(super) source: &'a Source,
+    pub(super) settings: &'a Settings,
+    pub(super) weights: Weights,
+    pub(super) level: Level,
 }
 
 impl Loader<'_> {
-    fn all(&self) -> Result<(TensorId, Vec<Layer>, Vec<f32>, Linear)> {
-        let (embedding, _) = self.weight(Role::TokenEmbedding, None)?;
+    fn all(&self) -> Result<(Vec<Layer>, Vec<f32>, Linear)> {
         let layers = (0..self.settings[Count::Layers] as u32).map(|n| self.layer(n)).collect::<Result<_>>()?;
         let norm = self.vector("output_norm.weight", None)?;
         let head = if self.settings.tied { Role::TokenEmbedding } else { Role::Output };
-        Ok((embedding, layers, norm, self.linear(head, None)?))
+        Ok((layers, norm, self.linear(head, None)?))
     }
 
-    fn layer(&self, n: u32) -> Result<Layer> {
+    /// One block.
+    pub(super) fn layer(&self, n: u32) -> Result<Layer> {
         let linear = |role| self.linear(role, Some(n));
         Ok(Layer {
             attn_norm: self.vector("blk.{}.attn_norm.weight", Some(n))?,
@@ -75,6 +86,17 @@ impl Loader<'_> {
             up: linear(Role::FfnUp)?,
             down: linear(Role::FfnDown)?,
         })
+    }
+
+    /// Bytes that the matrices of one block take in memory.
+    pub(super) fn layer_bytes(&self, n: u32) -> Result<u64> {
+        let bytes = |role: &Role| {
+            let tensor = self.source.tensor(self.weight(*role, Some(n))?.0);
+            let [rows, columns] = [tensor.shape.rows(), tensor.shape.cols()].map(|n| n as usize);
+            let decoded = || 4 * tensor.shape.values();
+            Ok(Matrix::size(tensor.format, rows, columns).map_or_else(decoded, |bytes| bytes as u64))
+        };
+        LINEARS.iter().map(bytes).sum()
     }
 
     /// The rule of a name in GGUF.
@@ -172,6 +194,18 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
+    pub(super) fn new(source: Source, frame: &Frame) -> Result<Embedding> {
+        let (settings, level) = (&frame.settings, frame.level);
+        let (id, _) = Loader { source: &source, settings, weights: Weights::AsStored, level }
+            .weight(Role::TokenEmbedding, None)?;
+        Ok(Embedding { source, id, level })
+    }
+
+    /// The checkpoint that it is in.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The model's.
     pub(super) fn path(&self) -> &Path {
         &self.source.path

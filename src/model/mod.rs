@@ -9,20 +9,22 @@
 
 mod attention;
 mod forward;
+mod layer;
 mod linear;
 mod load;
+mod observe;
 mod rotary;
 mod watch;
 
 pub use forward::Session;
+pub use observe::{Observer, Sums};
 
 use crate::arch::{Count, Settings};
 use crate::error::{Error, Result};
 use crate::source::Source;
+use layer::{Frame, Layer};
 use linear::Linear;
 use load::Embedding;
-use rayon::ThreadPool;
-use rotary::Rotary;
 use tersor_kernels::Level;
 use tersor_kernels::matmul::Activations;
 
@@ -37,29 +39,13 @@ pub enum Weights {
 
 /// A model in memory. The embedding stays in its file.
 pub struct Model {
-    settings: Settings,
-    level: Level,
-    pool: ThreadPool,
+    frame: Frame,
     embedding: Embedding,
     layers: Vec<Layer>,
     norm: Vec<f32>,
     head: Linear,
-    rotary: Rotary,
     /// See [`Model::is_quantized`].
     quantized: bool,
-}
-
-/// One block.
-struct Layer {
-    attn_norm: Vec<f32>,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    attn_output: Linear,
-    ffn_norm: Vec<f32>,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
 }
 
 impl Model {
@@ -73,7 +59,7 @@ impl Model {
 
     /// Its settings.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.frame.settings
     }
 
     /// The length of a row of logits.
@@ -88,12 +74,7 @@ impl Model {
 
     /// Bytes of weights in memory.
     pub fn bytes(&self) -> usize {
-        self.linears().map(Linear::bytes).sum()
-    }
-
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
-        let layers = self.layers.iter().flat_map(|l| [&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down]);
-        layers.chain([&self.head])
+        self.layers.iter().map(Layer::bytes).sum::<usize>() + self.head.bytes()
     }
 
     /// Run on as many threads from now on.
@@ -101,7 +82,7 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Usage`] when the system does not give them.
     pub fn set_threads(&mut self, threads: usize) -> Result<()> {
-        self.pool = load::pool(threads)?;
+        self.frame.pool = load::pool(threads)?;
         Ok(())
     }
 
@@ -110,18 +91,13 @@ impl Model {
     /// # Errors
     /// [`Error::NoPrediction`] when one is not a finite number.
     pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<()> {
-        let columns = hidden.len() / self.count(Count::Hidden);
+        let columns = hidden.len() / self.frame.count(Count::Hidden);
         logits.resize(columns * self.vocabulary(), 0.0);
-        let mut x = Activations::new(self.level);
-        self.pool.install(|| linear::multiply(self.level, hidden, &mut x, &mut [(&self.head, logits)]));
+        let mut x = Activations::new(self.frame.level);
+        self.frame.pool.install(|| linear::multiply(self.frame.level, hidden, &mut x, &mut [(&self.head, logits)]));
         match logits.iter().find(|logit| !logit.is_finite()) {
             Some(logit) => Err(Error::NoPrediction { path: self.embedding.path().to_owned(), logit: *logit }),
             None => Ok(()),
         }
-    }
-
-    /// One of the counts, which loading has held against memory.
-    fn count(&self, count: Count) -> usize {
-        self.settings[count] as usize
     }
 }

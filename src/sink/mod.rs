@@ -84,6 +84,18 @@ impl Layout {
     }
 }
 
+/// Write one file of `bytes`, whole or not at all.
+///
+/// # Errors
+/// [`Error::Exists`] unless `force`, [`Error::Io`].
+pub fn write_file(path: &Path, bytes: Vec<u8>, force: bool) -> Result<()> {
+    let len = bytes.len() as u64;
+    let files = vec![FileLayout { path: path.to_owned(), head: bytes, len }];
+    let (places, digests) = Default::default();
+    let layout = Layout { target: path.to_owned(), folder: false, files, places, digests };
+    Output::create(&layout, force)?.commit()
+}
+
 /// Consecutive tensors that fit into one file each: `sizes` are their padded bytes, `reserve` is what a file needs
 /// besides.
 fn partition(sizes: &[u64], reserve: u64, max_file_bytes: Option<u64>) -> Result<Vec<std::ops::Range<usize>>> {

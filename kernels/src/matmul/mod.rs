@@ -78,15 +78,16 @@ impl Matrix {
     /// A matrix of zeros of `rows` times `columns`, to be filled by [`Matrix::panels_mut`]; `None` where the format has no
     /// products, or rows do not divide into its blocks.
     pub fn new(format: &'static Format, rows: usize, columns: usize) -> Option<Matrix> {
-        let product = format.codec?.product?;
-        if !columns.is_multiple_of(format.block) {
-            return None;
-        }
-        let panel = (product.panel)(columns).next_multiple_of(LINE);
-        let size = rows.div_ceil(PANEL).checked_mul(panel)?;
-        let bytes = vec![0; size.checked_add(LINE)?];
+        let (product, panel) = panel_of(format, columns)?;
+        let bytes = vec![0; Matrix::size(format, rows, columns)?];
         let start = bytes.as_ptr().align_offset(LINE).min(LINE);
         Some(Matrix { format, product, rows, columns, panel, bytes, start })
+    }
+
+    /// Bytes that such a matrix takes in memory; `None` where there is none.
+    pub fn size(format: &'static Format, rows: usize, columns: usize) -> Option<usize> {
+        let (_, panel) = panel_of(format, columns)?;
+        rows.div_ceil(PANEL).checked_mul(panel)?.checked_add(LINE)
     }
 
     /// A matrix from `bytes` as they stand in a file.
@@ -186,6 +187,12 @@ impl Matrix {
         let bytes = &self.bytes[self.start..][panels.start * self.panel..panels.end * self.panel];
         (self.product.multiply)(level, bytes, self.panel, x, out);
     }
+}
+
+/// How a format multiplies, and the bytes of a panel of `columns`.
+fn panel_of(format: &'static Format, columns: usize) -> Option<(Product, usize)> {
+    let product = format.codec?.product?;
+    columns.is_multiple_of(format.block).then(|| (product, (product.panel)(columns).next_multiple_of(LINE)))
 }
 
 /// Sixteen rows of a [`Matrix`], to be filled.
