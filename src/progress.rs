@@ -4,6 +4,10 @@
 pub trait Progress: Sync {
     /// This many more units - bytes of the source, or tokens - are done.
     fn advance(&self, units: u64);
+    /// So many are done from a run before this one.
+    fn resume(&self, units: u64) {
+        self.advance(units);
+    }
     /// True when the run should stop.
     fn cancelled(&self) -> bool;
 }

@@ -28,7 +28,7 @@ pub fn collect(
     let schedule = Schedule::new(&observer, windows, memory)?;
     let (all, state) = (windows.iter().len(), windows.context * observer.hidden());
     let mut place = keep.as_ref().and_then(|keep| keep.resume(&mut observer, windows)).unwrap_or_default();
-    progress.advance(done(&place, &observer, windows));
+    progress.resume(done(&place, &observer, windows));
     while place.window < all {
         if place.hidden.is_empty() {
             place.hidden =

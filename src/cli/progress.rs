@@ -28,6 +28,8 @@ pub(super) struct Lines {
     unit: Unit,
     started: Instant,
     last: Instant,
+    /// From a run before.
+    resumed: u64,
     done: u64,
     total: u64,
 }
@@ -40,7 +42,7 @@ impl Meter {
         }
         if !std::io::stderr().is_terminal() {
             let now = Instant::now();
-            return Meter::Lines(Mutex::new(Lines { unit, started: now, last: now, done: 0, total }));
+            return Meter::Lines(Mutex::new(Lines { unit, started: now, last: now, resumed: 0, done: 0, total }));
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let template = match unit {
@@ -74,6 +76,21 @@ impl Progress for Meter {
         }
     }
 
+    fn resume(&self, units: u64) {
+        match self {
+            Meter::Quiet => {}
+            Meter::Bar(bar) => {
+                bar.set_position(units);
+                bar.reset_eta();
+            }
+            Meter::Lines(lines) => {
+                if let Ok(mut lines) = lines.lock() {
+                    (lines.resumed, lines.done) = (units, units);
+                }
+            }
+        }
+    }
+
     fn cancelled(&self) -> bool {
         interrupt::requested()
     }
@@ -87,7 +104,7 @@ impl Lines {
         }
         self.last = Instant::now();
         let seconds = self.started.elapsed().as_secs_f64();
-        let rate = self.done as f64 / seconds;
+        let rate = (self.done - self.resumed) as f64 / seconds;
         let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1.0);
         let percent = 100.0 * self.done as f64 / self.total.max(1) as f64;
         match self.unit {

@@ -194,6 +194,23 @@ fn llama_cpp_loads_split_files() {
     python("split.py", &[whole, first]);
 }
 
+/// Two contexts here; the README has the figures of twenty.
+#[test]
+fn perplexity_and_divergence_are_those_of_llama_cpp() {
+    let shop = Workshop::new();
+    let (Some(model), Some(text)) = (given("TERSOR_MODELS", SMOLLM2), given("TERSOR_DATA", WIKITEXT)) else { return };
+    let base = shop.quantize(&model, "bf16", &[]);
+    let mut args = vec![text.clone(), base.clone()];
+    for file_type in ["bf16", "q8_0", "q4_k_m", "q4_0"] {
+        let file = shop.quantize(&model, file_type, &["--force".as_ref()]);
+        let found = shop.path(&format!("{file_type}.json"));
+        let against = base.to_str().expect("a path of a temporary folder");
+        shop.eval(&file, &["--base", against, "--text"], &text, &["--chunks", "2"], &found);
+        args.extend([file, found]);
+    }
+    python("perplexity.py", &args);
+}
+
 /// Few items, since llama.cpp runs every choice from its beginning.
 #[test]
 fn tasks_have_the_accuracies_of_llama_cpp_s_logits() {

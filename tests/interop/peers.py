@@ -34,12 +34,12 @@ def model(path, context=512, exact=False, **options):
         llm.close()
 
 
-def logits(llm, ids):
-    """Logits of every position in F64; `llm` needs `logits_all`."""
+def logits(llm, ids, first=0):
+    """Logits of every position from `first` on in F64; `llm` needs `logits_all`."""
     np = require("numpy")
     llm.reset()
     llm.eval([int(i) for i in ids])
-    return np.array(llm.scores[: len(ids)], np.float64)
+    return np.array(llm.scores[first: len(ids)], np.float64)
 
 
 def tokenize(llm, text):

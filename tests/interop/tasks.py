@@ -48,7 +48,7 @@ def likelihood(llm, prompt, choice):
     """Log likelihood of a choice, and whether each of its tokens is the likeliest."""
     before, ids = tokenize(llm, prompt.encode()), tokenize(llm, (prompt + choice).encode())
     shared = next((n for n, (a, b) in enumerate(zip(before, ids)) if a != b), min(len(before), len(ids)))
-    rows = log_softmax(logits(llm, ids[:-1])[shared - 1:])
+    rows = log_softmax(logits(llm, ids[:-1], shared - 1))
     return (sum(row[i] for row, i in zip(rows, ids[shared:])),
             all(row.argmax() == i for row, i in zip(rows, ids[shared:])))
 
