@@ -194,6 +194,15 @@ fn llama_cpp_loads_split_files() {
     python("split.py", &[whole, first]);
 }
 
+#[test]
+fn llama_quantize_is_better_with_statistics_of_tersor() {
+    let shop = Workshop::new();
+    let model = fixture("tiny-llama");
+    let (file, imatrix) = (shop.quantize(&model, "f32", &[]), shop.path("imatrix.gguf"));
+    shop.calibrate(&model, &fixture("text/train.txt"), &imatrix);
+    python("imatrix.py", &[file, imatrix, fixture("text/heldout.txt")]);
+}
+
 /// Two contexts here; the README has the figures of twenty.
 #[test]
 fn perplexity_and_divergence_are_those_of_llama_cpp() {

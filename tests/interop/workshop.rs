@@ -57,6 +57,12 @@ impl Workshop {
         std::fs::write(out, output.stdout).expect("the folder can be written");
     }
 
+    /// `tersor calibrate MODEL` on the beginning of a text.
+    pub(crate) fn calibrate(&self, model: &Path, text: &Path, out: &Path) {
+        let args = [OsStr::new("--chunks"), OsStr::new("40"), OsStr::new("--ctx"), OsStr::new("256")];
+        tersor("calibrate", model, &[&args[..], &[OsStr::new("--calibration"), text.as_os_str()]].concat(), out);
+    }
+
     /// A GGUF file's values in f32.
     pub(crate) fn decode(&self, file: &Path, name: &str) -> PathBuf {
         let out = self.path(name);
