@@ -15,6 +15,22 @@ pub fn available_memory() -> Option<u64> {
     Some(free.min(left_to_group(Path::new("/sys/fs/cgroup")).unwrap_or(u64::MAX)))
 }
 
+/// The most memory that the process has held, in bytes.
+pub fn peak_memory() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// Let [`peak_memory`] begin anew; gives what the process holds at present.
+pub fn restart_peak_memory() -> Option<u64> {
+    // The kernel's word for it, see proc(5).
+    fs::write("/proc/self/clear_refs", "5").ok()?;
+    status("VmRSS:")
+}
+
+fn status(name: &str) -> Option<u64> {
+    field(&fs::read_to_string("/proc/self/status").ok()?, name)?.checked_mul(1024)
+}
+
 /// What the bound of a cgroup leaves. Pages of files count as used there, but make room when it is needed.
 fn left_to_group(folder: &Path) -> Option<u64> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
@@ -46,6 +62,17 @@ mod tests {
         assert_eq!(left_to_group(dir.path()), Some(300));
         write("memory.stat", "anon 100\nfile 650\ninactive_file 400\nactive_file 200\n");
         assert_eq!(left_to_group(dir.path()), Some(900));
+    }
+
+    #[test]
+    fn a_peak_is_that_since_the_last_start() {
+        let Some(before) = restart_peak_memory() else { return };
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
+        drop(held);
+        let peak = peak_memory().unwrap();
+        assert!(peak >= before + (60 << 20), "{peak} after {before}");
+        restart_peak_memory().unwrap();
+        assert!(peak_memory().unwrap() < peak);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tersor::tokenizer::{encoder_of, metadata_of};
 use tersor_kernels::Level;
 
 fn load(path: &str, threads: usize) -> Model {
-    Model::load(Source::open(Path::new(path)).unwrap(), Weights::AsStored, Level::best(), threads).unwrap()
+    Model::load(Source::open(Path::new(path)).unwrap(), Weights::AsStored, Level::best(), threads, &Silent).unwrap()
 }
 
 /// The logits of every position.
@@ -115,7 +115,7 @@ fn how_a_sequence_is_run_does_not_change_a_bit() {
     assert_eq!(logits(&model, &one_by_one), wanted, "one by one");
     assert_eq!(logits(&model, &[&ids[..7], &ids[7..50], &ids[50..]]), wanted, "three parts");
     for level in Level::available() {
-        let model = Model::load(Source::open(Path::new(&file)).unwrap(), Weights::AsStored, level, 1).unwrap();
+        let model = Model::load(Source::open(Path::new(&file)).unwrap(), Weights::AsStored, level, 1, &Silent).unwrap();
         assert_eq!(logits(&model, &[&ids]), wanted, "{}", level.name());
     }
 }
@@ -124,7 +124,7 @@ fn how_a_sequence_is_run_does_not_change_a_bit() {
 fn weights_with_scales_elsewhere_are_not_run_without_them() {
     let refused = |folder: &str| {
         let source = Source::open(Path::new(folder)).unwrap();
-        Model::load(source, Weights::AsStored, Level::best(), 1).err().unwrap().to_string()
+        Model::load(source, Weights::AsStored, Level::best(), 1, &Silent).err().unwrap().to_string()
     };
     let awq = refused(&fixture("broken/hf-config-quantized-awq"));
     assert!(awq.contains("quantized with `awq`"), "{awq}");

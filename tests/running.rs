@@ -231,6 +231,8 @@ fn bench_puts_models_beside_each_other() {
             assert!(spread["min"].as_f64() > Some(0.0) && spread["min"].as_f64() <= spread["max"].as_f64(), "{model}");
         }
         assert!(kl.contains(&model["quality"]["kl"]["mean"].as_f64().unwrap()), "{model}");
+        let [weights, peak] = ["weights_memory", "peak_memory"].map(|m| model[m].as_u64());
+        assert!(peak.is_none() || peak > weights, "{model}");
     }
     let table = run(&["--markdown"]).exits(0).out;
     let rows: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();

@@ -84,6 +84,14 @@ pub fn run(models: &mut [Model], threads: &[usize], load: &Load, progress: &dyn 
     Ok(speeds)
 }
 
+/// Run `model` on the prompt and one token, so that what it needs beside its weights has been in memory.
+///
+/// # Errors
+/// A model that takes no sequence of that length.
+pub fn try_out(model: &Model, load: &Load) -> Result<()> {
+    once(model, &Load { tokens: 1, ..load.clone() }).map(|_| ())
+}
+
 /// A prompt, then token after token. Which tokens they are does not matter to the time.
 fn once(model: &Model, load: &Load) -> Result<Times> {
     let id = |n: usize| (n * 37 % model.vocabulary()) as u32;

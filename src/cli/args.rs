@@ -1,6 +1,10 @@
 //! The clap tree: what can be typed. No decisions here.
 
+use crate::error::Result;
+use crate::machine::all_threads;
 use crate::recipe::{Fallback, FileType, Override, Rule};
+use crate::source::Source;
+use crate::windows::{Text, Windows};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -170,9 +174,8 @@ pub(super) struct WriteArgs {
     /// Split the output into files of at most this size, such as 40G or 500M
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) split_max_size: Option<u64>,
-    /// Worker threads [default: all that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) threads: Option<u16>,
+    #[command(flatten)]
+    pub(super) threads: ThreadsArg,
     /// Bound on the workers' buffers
     #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) memory: Option<u32>,
@@ -182,6 +185,20 @@ pub(super) struct WriteArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct ThreadsArg {
+    /// Threads [default: all that the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl ThreadsArg {
+    /// Those that were asked for, or all that affinity and cgroup leave to the process.
+    pub(super) fn get(self) -> usize {
+        self.threads.map_or_else(all_threads, usize::from)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -208,9 +225,8 @@ pub(super) struct VerifyArgs {
     pub(super) text: Option<PathBuf>,
     #[command(flatten)]
     pub(super) beside: BesideArgs,
-    /// Worker threads [default: all that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) threads: Option<u16>,
+    #[command(flatten)]
+    pub(super) threads: ThreadsArg,
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -246,9 +262,8 @@ pub(super) struct CalibrateArgs {
     /// Replace an existing output
     #[arg(long)]
     pub(super) force: bool,
-    /// Threads [default: all that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) threads: Option<u16>,
+    #[command(flatten)]
+    pub(super) threads: ThreadsArg,
     /// Bound on weights and hidden states; where the model does not fit, it is read block by block [default: what is free]
     #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) memory: Option<u32>,
@@ -257,26 +272,43 @@ pub(super) struct CalibrateArgs {
     pub(super) quiet: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("measure").required(true).multiple(true))]
-pub(super) struct EvalArgs {
-    /// A Hugging Face folder, a GGUF file, or org/name[@revision]
-    pub(super) model: PathBuf,
+/// The text that models are measured on.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TextArgs {
     /// Text to measure perplexity on
-    #[arg(long, value_name = "FILE", group = "measure")]
+    #[arg(long, value_name = "FILE")]
     pub(super) text: Option<PathBuf>,
-    /// The model to compare with, run with float activations
-    #[arg(long, value_name = "MODEL")]
-    pub(super) base: Option<PathBuf>,
     /// Tokens of a context of that text; the second half of each is scored
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub(super) ctx: usize,
     /// Contexts of that text at most [default: all]
     #[arg(long, value_name = "N", requires = "text")]
     pub(super) chunks: Option<usize>,
+}
+
+impl TextArgs {
+    /// The text as the tokenizer of `source` cuts it, if there is one. `base` must have the same tokenizer.
+    pub(super) fn windows(&self, source: &Source, base: Option<&Source>) -> Result<Option<Windows>> {
+        let Some(path) = &self.text else { return Ok(None) };
+        let windows = Windows::cut(source, &Text { path, context: self.ctx, chunks: self.chunks })?;
+        base.iter().try_for_each(|base| windows.check_base(source, base))?;
+        Ok(Some(windows))
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("measure").required(true).multiple(true).args(["text", "tasks", "generate"]))]
+pub(super) struct EvalArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision]
+    pub(super) model: PathBuf,
+    #[command(flatten)]
+    pub(super) text: TextArgs,
+    /// The model to compare with, run with float activations
+    #[arg(long, value_name = "MODEL")]
+    pub(super) base: Option<PathBuf>,
     /// Questions to ask: hellaswag, arc, piqa, lambada, or the name of a JSONL file with a prompt, choices and the number
     /// of the answer in each line
-    #[arg(long, value_name = "TASK,TASK", value_delimiter = ',', group = "measure", requires = "data")]
+    #[arg(long, value_name = "TASK,TASK", value_delimiter = ',', requires = "data")]
     pub(super) tasks: Vec<String>,
     /// Folder with the tasks' files
     #[arg(long, value_name = "DIR", requires = "tasks")]
@@ -288,14 +320,13 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "N", requires = "tasks", value_parser = at_least_one)]
     pub(super) limit: Option<usize>,
     /// JSONL file with a prompt and a reference in each line: what the model writes is compared, by ROUGE and BLEU
-    #[arg(long, value_name = "FILE", group = "measure")]
+    #[arg(long, value_name = "FILE")]
     pub(super) generate: Option<PathBuf>,
     /// Tokens to write at most after each prompt
     #[arg(short = 'n', long, value_name = "N", default_value_t = 128, value_parser = at_least_one, requires = "generate")]
     pub(super) tokens: usize,
-    /// Threads [default: all that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) threads: Option<u16>,
+    #[command(flatten)]
+    pub(super) threads: ThreadsArg,
     /// No progress on stderr
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -330,9 +361,8 @@ pub(super) struct GenerateArgs {
     /// The same seed gives the same text
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(super) seed: u64,
-    /// Threads [default: all that the process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) threads: Option<u16>,
+    #[command(flatten)]
+    pub(super) threads: ThreadsArg,
     /// Nothing on stderr
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -358,18 +388,11 @@ pub(super) struct BenchArgs {
     /// Times that each model runs, in turn with the others
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     pub(super) repetitions: usize,
-    /// Text to measure perplexity on
-    #[arg(long, value_name = "FILE")]
-    pub(super) text: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) text: TextArgs,
     /// The model to compare predictions on that text with
     #[arg(long, value_name = "MODEL", requires = "text")]
     pub(super) base: Option<PathBuf>,
-    /// Tokens of a context of that text
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub(super) ctx: usize,
-    /// Contexts of that text at most [default: all]
-    #[arg(long, value_name = "N", requires = "text")]
-    pub(super) chunks: Option<usize>,
     /// No progress on stderr
     #[arg(short, long)]
     pub(super) quiet: bool,

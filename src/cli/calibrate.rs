@@ -1,8 +1,8 @@
 //! `tersor calibrate`.
 
-use super::args::{CalibrateArgs, CalibrationArgs};
-use super::progress::{Meter, Unit};
-use super::{print, threads};
+use super::args::{CalibrateArgs, CalibrationArgs, ThreadsArg};
+use super::print;
+use super::progress::{Unit, metered};
 use crate::calib::{Keep, Statistics, collect};
 use crate::error::{Error, Result, count};
 use crate::model::Observer;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
 
 /// How a model is run over a text.
 pub(super) struct Run {
-    pub(super) threads: Option<u16>,
+    pub(super) threads: ThreadsArg,
     /// In MiB.
     pub(super) memory: Option<u32>,
     pub(super) quiet: bool,
@@ -59,11 +59,11 @@ pub(super) fn statistics(model: &Path, text: &Path, args: &CalibrationArgs, run:
     let source = Source::open(model)?;
     let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
     let mut keep = run.keep.clone().map(|path| Keep::new(path, &source, &windows, SAVE_EVERY));
-    let observer = Observer::new(source, windows.context, Level::best(), threads(run.threads))?;
-    let meter = Meter::new(run.quiet, Unit::Tokens, windows.total());
+    let observer = Observer::new(source, windows.context, Level::best(), run.threads.get())?;
     let memory = run.memory.map(|mib| u64::from(mib) << 20);
-    let found = collect(observer, &windows, text, memory, keep.as_mut(), &meter);
-    meter.finish();
+    let found = metered(run.quiet, Unit::Tokens, windows.total(), |meter| {
+        collect(observer, &windows, text, memory, keep.as_mut(), meter)
+    });
     if let (Err(Error::Interrupted), Some(path), false) = (&found, &run.keep, run.quiet) {
         eprintln!("the same command goes on from `{}`", path.display());
     }

@@ -1,33 +1,32 @@
 //! `tersor eval`.
 
 use super::args::EvalArgs;
-use super::progress::{Meter, Unit};
-use super::{print, print_json, threads};
+use super::model;
+use super::progress::{Unit, metered};
+use super::{print, print_json};
 use crate::error::Result;
 use crate::eval::{Asked, Prompts, Questions, Scores, Task, TaskScores, WrittenScores, evaluate};
 use crate::model::{Model, Weights};
-use crate::progress::Progress;
 use crate::report::{EvalReport, TextReport, render_eval};
 use crate::source::Source;
-use crate::windows::{Text, Windows};
+use crate::windows::Windows;
 use std::path::Path;
 use std::process::ExitCode;
-use tersor_kernels::Level;
 
 pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     // Whatever is wrong with what was given is found before any weight is loaded.
     let source = Source::open(&args.model)?;
     let base_source = args.base.as_deref().map(Source::open).transpose()?;
-    let windows = args.text.as_deref().map(|text| windows(args, text, &source, base_source.as_ref())).transpose()?;
+    let windows = args.text.windows(&source, base_source.as_ref())?;
     let work = Work::prepare(args, &source)?;
     let base_work = base_source.as_ref().map(|source| Work::prepare(args, source)).transpose()?;
 
-    let load = |path: &Path, weights| Model::load(Source::open(path)?, weights, Level::best(), threads(args.threads));
+    let load = |path: &Path, weights| model::load(path, weights, args.threads.get(), args.quiet);
     let base = args.base.as_deref().map(|base| load(base, Weights::Decoded)).transpose()?;
     let mut report = EvalReport::new(&args.model, args.base.as_deref());
     let quantized = {
         let model = load(&args.model, Weights::AsStored)?;
-        if let Some((path, windows)) = args.text.as_deref().zip(windows.as_ref()) {
+        if let Some((path, windows)) = args.text.text.as_deref().zip(windows.as_ref()) {
             report.text = Some(TextReport::new(path, windows, scores(&model, base.as_ref(), windows, args.quiet)?));
         }
         (report.tasks, report.written) = work.run(&model, args.quiet)?;
@@ -48,12 +47,6 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn windows(args: &EvalArgs, text: &Path, source: &Source, base: Option<&Source>) -> Result<Windows> {
-    let windows = Windows::cut(source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
-    base.iter().try_for_each(|base| windows.check_base(source, base))?;
-    Ok(windows)
-}
-
 /// What one model is asked, by its own tokenizer.
 struct Work {
     tasks: Vec<Questions>,
@@ -71,22 +64,15 @@ impl Work {
     }
 
     fn run(&self, model: &Model, quiet: bool) -> Result<(Vec<TaskScores>, Option<WrittenScores>)> {
-        let ask = |task: &Questions| metered(quiet, task.total(), |meter| task.ask(model, meter));
+        let ask = |task: &Questions| metered(quiet, Unit::Tokens, task.total(), |meter| task.ask(model, meter));
         let tasks = self.tasks.iter().map(ask).collect::<Result<_>>()?;
-        let write = |prompts: &Prompts| metered(quiet, prompts.total(), |meter| prompts.write(model, meter));
+        let write =
+            |prompts: &Prompts| metered(quiet, Unit::Tokens, prompts.total(), |meter| prompts.write(model, meter));
         Ok((tasks, self.prompts.as_ref().map(write).transpose()?))
     }
 }
 
 /// Score with a meter on stderr.
 pub(super) fn scores(model: &Model, base: Option<&Model>, windows: &Windows, quiet: bool) -> Result<Scores> {
-    metered(quiet, windows.total(), |meter| evaluate(model, base, windows, meter))
-}
-
-/// Do something that takes so many tokens, with a meter on stderr.
-fn metered<T>(quiet: bool, tokens: u64, work: impl FnOnce(&dyn Progress) -> Result<T>) -> Result<T> {
-    let meter = Meter::new(quiet, Unit::Tokens, tokens);
-    let done = work(&meter);
-    meter.finish();
-    done
+    metered(quiet, Unit::Tokens, windows.total(), |meter| evaluate(model, base, windows, meter))
 }

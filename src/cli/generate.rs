@@ -1,16 +1,16 @@
 //! `tersor generate`.
 
 use super::args::GenerateArgs;
+use super::model;
 use super::progress::{Meter, Unit};
-use super::{INTERRUPTED, print, print_json, printed, threads};
+use super::{INTERRUPTED, print, print_json, printed};
 use crate::error::Result;
 use crate::generate::{End, Request, Sampling, generate};
-use crate::model::{Model, Weights};
+use crate::model::Weights;
 use crate::report::GenerateReport;
 use crate::source::Source;
 use crate::tokenizer::{Decoder, Message, chat, encoder_of, first_token, last_tokens, metadata_of};
 use std::process::ExitCode;
-use tersor_kernels::Level;
 
 pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     let source = Source::open(&args.model)?;
@@ -28,7 +28,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     let mut prompt: Vec<u32> = first.into_iter().collect();
     prompt.extend(encoder_of(&source, &metadata)?.encode(&text)?);
     let mut decoder = Decoder::new(&args.model, &metadata)?;
-    let model = Model::load(Source::open(&args.model)?, Weights::AsStored, Level::best(), threads(args.threads))?;
+    let model = model::load(&args.model, Weights::AsStored, args.threads.get(), args.quiet)?;
     let request = Request {
         prompt: &prompt,
         tokens: args.tokens,

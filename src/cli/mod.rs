@@ -11,13 +11,13 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod list;
+mod model;
 mod progress;
 mod quantize;
 mod verify;
 mod write;
 
 use crate::error::Error;
-use crate::machine::all_threads;
 use args::{Cli, Command};
 use clap::Parser;
 use std::io::Write;
@@ -84,11 +84,6 @@ fn fail(e: &Error) -> ExitCode {
         Error::Usage { .. } | Error::UnknownName { .. } | Error::BadRule { .. } => USAGE,
         _ => FAILED,
     })
-}
-
-/// The threads that were asked for, or all that affinity and cgroup leave to the process.
-fn threads(wanted: Option<u16>) -> usize {
-    wanted.map_or_else(all_threads, usize::from)
 }
 
 /// Print to stdout; a reader that went away, such as `head`, is no error.

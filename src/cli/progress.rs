@@ -63,6 +63,14 @@ impl Meter {
     }
 }
 
+/// Do something that takes `total` units, with a meter on stderr.
+pub(super) fn metered<T>(quiet: bool, unit: Unit, total: u64, work: impl FnOnce(&Meter) -> T) -> T {
+    let meter = Meter::new(quiet, unit, total);
+    let done = work(&meter);
+    meter.finish();
+    done
+}
+
 impl Progress for Meter {
     fn advance(&self, units: u64) {
         match self {

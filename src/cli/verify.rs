@@ -1,7 +1,7 @@
 //! `tersor verify`.
 
 use super::args::VerifyArgs;
-use super::{DIFFERENT, print, print_json, threads, write};
+use super::{DIFFERENT, print, print_json, write};
 use crate::calib::Statistics;
 use crate::error::Result;
 use crate::plan::Container;
@@ -17,7 +17,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let statistics = args.imatrix.as_deref().map(Statistics::read).transpose()?;
     let recipe = Recipe { importance: statistics.map(Arc::new), ..Recipe::new(Container::Gguf, Target::Keep) };
     let recipe = write::with_beside(recipe, &args.beside);
-    let limits = Limits { threads: threads(args.threads), level: Level::best() };
+    let limits = Limits { threads: args.threads.get(), level: Level::best() };
     let comparison = verify::compare(&args.output, &args.base, &recipe, args.text.as_deref(), limits)?;
     if args.json {
         print_json(&comparison)

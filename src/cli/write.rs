@@ -31,7 +31,7 @@ pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<Exi
         output: args.output.clone(),
         force: args.force,
         no_verify: args.no_verify || args.dry_run,
-        threads: args.threads.map(usize::from),
+        threads: Some(args.threads.get()),
         memory: args.memory.map(|mib| u64::from(mib) << 20),
     };
     // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.

@@ -7,6 +7,7 @@ use super::{Model, Weights};
 use crate::arch::{Count, NameRule, Need, Role, RowOrder, Settings, with_layer};
 use crate::error::{Error, Result};
 use crate::plan::Reorder;
+use crate::progress::{Progress, Silent};
 use crate::source::{Origin, Source};
 use crate::tensor::TensorId;
 use rayon::prelude::*;
@@ -14,9 +15,15 @@ use std::path::Path;
 use tersor_kernels::matmul::Matrix;
 use tersor_kernels::{Class, Format, Level};
 
-pub(super) fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
+pub(super) fn load(
+    source: Source,
+    weights: Weights,
+    level: Level,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Model> {
     let frame = frame(&source, level, threads)?;
-    let loader = Loader { source: &source, settings: &frame.settings, weights, level };
+    let loader = Loader { source: &source, settings: &frame.settings, weights, level, progress };
     let (layers, norm, head) = frame.pool.install(|| loader.all())?;
     let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
     let embedding = Embedding::new(source, &frame)?;
@@ -62,6 +69,7 @@ pub(super) struct Loader<'a> {
     pub(super) settings: &'a Settings,
     pub(super) weights: Weights,
     pub(super) level: Level,
+    pub(super) progress: &'a dyn Progress,
 }
 
 impl Loader<'_> {
@@ -174,13 +182,15 @@ impl Loader<'_> {
             for (row, bytes) in panel.rows.clone().zip(stored.chunks_exact_mut(row_bytes.max(1))) {
                 self.source.read(id, order.source_row(row as u64) * row_bytes as u64, bytes)?;
             }
+            let read = stored.len() as u64;
             if let Some(decode) = decode {
                 let mut values = vec![0.0; panel.rows.len() * columns];
                 decode(self.level, &stored, &mut values);
                 stored = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             }
             panel.fill(&stored);
-            Ok(())
+            self.progress.advance(read);
+            if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
         })?;
         Ok(matrix)
     }
@@ -195,9 +205,9 @@ pub(super) struct Embedding {
 
 impl Embedding {
     pub(super) fn new(source: Source, frame: &Frame) -> Result<Embedding> {
-        let (settings, level) = (&frame.settings, frame.level);
-        let (id, _) = Loader { source: &source, settings, weights: Weights::AsStored, level }
-            .weight(Role::TokenEmbedding, None)?;
+        let (settings, level, weights, progress) = (&frame.settings, frame.level, Weights::AsStored, &Silent);
+        let (id, _) =
+            Loader { source: &source, settings, weights, level, progress }.weight(Role::TokenEmbedding, None)?;
         Ok(Embedding { source, id, level })
     }
 

@@ -21,6 +21,7 @@ pub use observe::{Observer, Sums};
 
 use crate::arch::{Count, Settings};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::source::Source;
 use layer::{Frame, Layer};
 use linear::Linear;
@@ -49,12 +50,19 @@ pub struct Model {
 }
 
 impl Model {
-    /// Load all weights.
+    /// Load all weights. `progress` hears of bytes of the source.
     ///
     /// # Errors
-    /// A family that is not known, tensors that are missing or of another shape, files that cannot be read.
-    pub fn load(source: Source, weights: Weights, level: Level, threads: usize) -> Result<Model> {
-        load::load(source, weights, level, threads)
+    /// A family that is not known, tensors that are missing or of another shape, files that cannot be read,
+    /// [`Error::Interrupted`].
+    pub fn load(
+        source: Source,
+        weights: Weights,
+        level: Level,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<Model> {
+        load::load(source, weights, level, threads, progress)
     }
 
     /// Its settings.

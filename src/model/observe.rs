@@ -7,6 +7,7 @@ use super::load::{Embedding, Loader, frame};
 use super::watch::Watched;
 use crate::arch::Count;
 use crate::error::Result;
+use crate::progress::Silent;
 use crate::source::Source;
 use tersor_kernels::Level;
 use tersor_kernels::matmul::Activations;
@@ -66,7 +67,7 @@ impl Observer {
 
     fn loader(&self) -> Loader<'_> {
         let (source, settings) = (self.embedding.source(), &self.frame.settings);
-        Loader { source, settings, weights: Weights::AsStored, level: self.frame.level }
+        Loader { source, settings, weights: Weights::AsStored, level: self.frame.level, progress: &Silent }
     }
 
     /// What goes into the first block for `tokens`.

@@ -1,7 +1,7 @@
 //! What `bench` found.
 
 use super::text::{markdown, table};
-use crate::bench::{Load, Speed};
+use crate::bench::{Load, Speed, Spread};
 use crate::error::human_bytes;
 use crate::eval::Scores;
 use serde::Serialize;
@@ -31,7 +31,9 @@ pub struct BenchModel {
     /// Seconds that loading took.
     pub load: f64,
     /// Bytes of weights in memory.
-    pub memory: usize,
+    pub weights_memory: usize,
+    /// The most bytes that loading and the prompt took, where the system tells.
+    pub peak_memory: Option<u64>,
     /// For each number of threads.
     pub speeds: Vec<Speed>,
     /// On a text, if there was one.
@@ -51,7 +53,7 @@ impl BenchReport {
         let quality = self.models.iter().any(|m| m.quality.is_some());
         let base = self.models.iter().any(|m| m.quality.as_ref().is_some_and(|q| q.divergence.is_some()));
         let mut head =
-            vec!["model", "size", "bits", "load s", "memory", "threads", "prefill t/s", "first ms", "decode t/s"];
+            vec!["model", "size", "bits", "load s", "peak memory", "threads", "prefill t/s", "first ms", "decode t/s"];
         head.extend(quality.then_some("perplexity"));
         head.extend(base.then_some("mean KL"));
         let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
@@ -63,11 +65,11 @@ impl BenchReport {
                     human_bytes(m.bytes),
                     format!("{:.2}", m.bits_per_weight),
                     format!("{:.2}", m.load),
-                    human_bytes(m.memory as u64),
+                    m.peak_memory.map_or("?".into(), human_bytes),
                     s.threads.to_string(),
-                    format!("{:.1}", s.prefill.median),
+                    format!("{:.1} {}", s.prefill.median, spread(&s.prefill)),
                     format!("{:.0}", 1000.0 * s.first_token.median),
-                    format!("{:.1}", s.decode.median),
+                    format!("{:.1} {}", s.decode.median, spread(&s.decode)),
                 ];
                 if let Some(q) = &m.quality {
                     row.push(format!("{:.3}", q.perplexity.value));
@@ -85,6 +87,11 @@ impl BenchReport {
             self.prompt, self.tokens, self.repetitions, self.level
         )
     }
+}
+
+/// Half the way from the least to the largest, as a share of the median.
+fn spread(of: &Spread) -> String {
+    format!("± {:.0} %", 50.0 * (of.max - of.min) / of.median)
 }
 
 const RIGHT: &[bool] = &[false, true, true, true, true, true, true, true, true, true, true];

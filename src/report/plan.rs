@@ -3,6 +3,7 @@
 use crate::SCHEMA;
 use crate::arch::Role;
 use crate::build::{Build, Built, Checked};
+use crate::machine;
 use crate::plan::{Container, Input, Why};
 use crate::recipe::Job;
 use serde::Serialize;
@@ -209,7 +210,7 @@ impl RunReport {
             },
             seconds: built.time.as_secs_f64(),
             threads: build.limits.threads,
-            peak_memory: peak_memory(),
+            peak_memory: machine::peak_memory(),
         }
     }
 }
@@ -248,11 +249,4 @@ fn weighed(job: &Job) -> Option<Weighed> {
     let in_layers = without.into_iter().filter(|t| t.layer.is_some());
     let without = in_layers.map(|t| t.name.clone()).collect();
     Some(Weighed { with: with.len(), without, filled_columns: job.filled_columns })
-}
-
-/// The kernel's high-water mark of this process.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
