@@ -24,7 +24,7 @@ pub(super) struct Place {
     pub(super) hidden: Vec<f32>,
 }
 
-/// A file that holds a [`Place`] and the sums up to there.
+/// A file that holds where a run is, and the sums up to there.
 pub struct Keep {
     path: PathBuf,
     /// What the run is of; a file of another run is of no use.
@@ -58,7 +58,7 @@ impl Keep {
         Keep { path, run: hash.finalize().to_hex().to_string(), every, last: Instant::now() }
     }
 
-    /// [`Keep::save`], if it is time.
+    /// `save`, if it is time.
     pub(super) fn save_now_and_then(&mut self, observer: &Observer, place: &Place) -> Result<()> {
         if self.last.elapsed() < self.every {
             return Ok(());
