@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Strings};
 use crate::source::{Source, read_text};
-use crate::tokenizer::{self, encoder_of, metadata_of};
+use crate::tokenizer::{encoder_of, first_token, metadata_of, tokens};
 use std::ops::Range;
 use std::path::Path;
 
@@ -40,9 +40,7 @@ impl Windows {
             return Err(usage(format!("a context of {} tokens", text.context), "ask for at least 4"));
         }
         let metadata = metadata_of(source)?;
-        let first = tokenizer::first_token(&metadata);
-        let mut ids: Vec<u32> = first.into_iter().collect();
-        ids.extend(encoder_of(source, &metadata)?.encode(&read_text(text.path)?)?);
+        let mut ids = encoder_of(source, &metadata)?.encode_whole(&metadata, &read_text(text.path)?)?;
         let found = ids.len() / text.context;
         let count = text.chunks.map_or(found, |chunks| chunks.min(found));
         if count == 0 {
@@ -51,7 +49,7 @@ impl Windows {
             return Err(usage(problem, "give a longer text, or a shorter `--ctx`"));
         }
         ids.truncate(count * text.context);
-        if let Some(first) = first {
+        if let Some(first) = first_token(&metadata) {
             ids.iter_mut().step_by(text.context).for_each(|id| *id = first);
         }
         Ok(Windows { ids, context: text.context, vocabulary: vocabulary(&metadata) })
@@ -100,5 +98,5 @@ impl Windows {
 }
 
 fn vocabulary(metadata: &Metadata) -> Strings {
-    metadata.strings("tokenizer.ggml.tokens").cloned().unwrap_or_default()
+    tokens(metadata).cloned().unwrap_or_default()
 }

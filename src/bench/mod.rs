@@ -100,13 +100,12 @@ fn once(model: &Model, load: &Load) -> Result<Times> {
     let mut logits = Vec::new();
     let started = Instant::now();
     let hidden = session.forward(&prompt)?;
-    let width = hidden.len() / prompt.len();
-    model.logits(&hidden[hidden.len() - width..], &mut logits)?;
+    model.last_logits(&hidden, &mut logits)?;
     let prompt = started.elapsed().as_secs_f64();
     let started = Instant::now();
     for n in 0..load.tokens {
         let hidden = session.forward(&[id(n)])?;
-        model.logits(&hidden, &mut logits)?;
+        model.last_logits(&hidden, &mut logits)?;
     }
     Ok(Times { prompt, tokens: started.elapsed().as_secs_f64() })
 }

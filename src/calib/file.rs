@@ -96,6 +96,13 @@ pub(super) enum Values<'a> {
 }
 
 impl Values<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Values::F32(values) => values.len(),
+            Values::F64(values) => values.len(),
+        }
+    }
+
     fn format(&self) -> &'static Format {
         let name = match self {
             Values::F32(_) => "f32",
@@ -105,10 +112,7 @@ impl Values<'_> {
     }
 
     fn bytes(&self) -> usize {
-        match self {
-            Values::F32(values) => size_of_val(*values),
-            Values::F64(values) => size_of_val(*values),
-        }
+        self.len() * self.format().bytes
     }
 
     fn put(&self, file: &mut Vec<u8>) {

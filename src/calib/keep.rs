@@ -84,12 +84,9 @@ impl Keep {
             let sums = observer.sums(layer).enumerate();
             tensors.extend(sums.map(|(n, (_, sums))| (sums_of(layer, n), Values::F64(sums))));
         }
-        let count = |values: &Values<'_>| match values {
-            Values::F32(values) => values.len() as u64,
-            Values::F64(values) => values.len() as u64,
-        };
-        let tensors = tensors.into_iter().map(|(name, values)| (name, vec![count(&values)], values));
-        encode(&metadata, &tensors.filter(|(_, dims, _)| dims[0] > 0).collect::<Vec<_>>())
+        let some = tensors.into_iter().filter(|(_, values)| values.len() > 0);
+        let tensors: Vec<_> = some.map(|(name, values)| (name, vec![values.len() as u64], values)).collect();
+        encode(&metadata, &tensors)
     }
 
     /// Go on where the file says; `None`, and nothing changed, when it is not there, of another run or damaged.

@@ -1,10 +1,7 @@
 //! The clap tree: what can be typed. No decisions here.
 
-use crate::error::Result;
 use crate::machine::all_threads;
 use crate::recipe::{Fallback, FileType, Override, Rule};
-use crate::source::Source;
-use crate::windows::{Text, Windows};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -284,16 +281,6 @@ pub(super) struct TextArgs {
     /// Contexts of that text at most [default: all]
     #[arg(long, value_name = "N", requires = "text")]
     pub(super) chunks: Option<usize>,
-}
-
-impl TextArgs {
-    /// The text as the tokenizer of `source` cuts it, if there is one. `base` must have the same tokenizer.
-    pub(super) fn windows(&self, source: &Source, base: Option<&Source>) -> Result<Option<Windows>> {
-        let Some(path) = &self.text else { return Ok(None) };
-        let windows = Windows::cut(source, &Text { path, context: self.ctx, chunks: self.chunks })?;
-        base.iter().try_for_each(|base| windows.check_base(source, base))?;
-        Ok(Some(windows))
-    }
 }
 
 #[derive(Debug, Args)]

@@ -27,7 +27,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         let source = Source::open(path)?;
         let (bytes, values) = (source.bytes(), source.tensors().iter().map(|t| t.shape.values()).sum::<u64>());
         let stored: u64 = source.tensors().iter().map(|t| t.bytes).sum();
-        let model = model::load(path, Weights::AsStored, counts[0], args.quiet)?;
+        let model = model::load(source, Weights::AsStored, counts[0], args.quiet)?;
         let loaded = started.elapsed().as_secs_f64();
         try_out(&model, &load)?;
         rows.push(BenchModel {
@@ -47,7 +47,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     for (row, speeds) in rows.iter_mut().zip(speeds) {
         row.speeds = speeds;
     }
-    let load_base = |base: &PathBuf| model::load(base, Weights::Decoded, all_threads(), args.quiet);
+    let load_base = |base: &PathBuf| model::load(Source::open(base)?, Weights::Decoded, all_threads(), args.quiet);
     let base = args.base.as_ref().map(load_base).transpose()?;
     for ((row, model), windows) in rows.iter_mut().zip(&models).zip(&windows) {
         let Some(windows) = windows else { continue };
@@ -65,5 +65,5 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
 /// The text as each model's tokenizer cuts it. What could be wrong with it is found before the clock starts.
 fn windows(args: &BenchArgs) -> Result<Vec<Option<Windows>>> {
     let base = args.base.as_deref().map(Source::open).transpose()?;
-    args.models.iter().map(|path| args.text.windows(&Source::open(path)?, base.as_ref())).collect()
+    args.models.iter().map(|path| model::windows(&args.text, &Source::open(path)?, base.as_ref())).collect()
 }

@@ -6,6 +6,7 @@ use super::progress::{Unit, metered};
 use crate::calib::{Keep, Statistics, collect};
 use crate::error::{Error, Result, count};
 use crate::model::Observer;
+use crate::sink::beside;
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use std::fs;
@@ -72,9 +73,7 @@ pub(super) fn statistics(model: &Path, text: &Path, args: &CalibrationArgs, run:
 
 /// Where progress towards `output` is kept.
 fn kept(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push(".progress");
-    output.with_file_name(name)
+    beside(output, ".progress")
 }
 
 fn remove(path: &Path) -> Result<()> {

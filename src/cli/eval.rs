@@ -17,15 +17,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     // Whatever is wrong with what was given is found before any weight is loaded.
     let source = Source::open(&args.model)?;
     let base_source = args.base.as_deref().map(Source::open).transpose()?;
-    let windows = args.text.windows(&source, base_source.as_ref())?;
+    let windows = model::windows(&args.text, &source, base_source.as_ref())?;
     let work = Work::prepare(args, &source)?;
     let base_work = base_source.as_ref().map(|source| Work::prepare(args, source)).transpose()?;
 
-    let load = |path: &Path, weights| model::load(path, weights, args.threads.get(), args.quiet);
-    let base = args.base.as_deref().map(|base| load(base, Weights::Decoded)).transpose()?;
+    let load = |source, weights| model::load(source, weights, args.threads.get(), args.quiet);
+    let base = base_source.map(|source| load(source, Weights::Decoded)).transpose()?;
     let mut report = EvalReport::new(&args.model, args.base.as_deref());
     let quantized = {
-        let model = load(&args.model, Weights::AsStored)?;
+        let model = load(source, Weights::AsStored)?;
         if let Some((path, windows)) = args.text.text.as_deref().zip(windows.as_ref()) {
             report.text = Some(TextReport::new(path, windows, scores(&model, base.as_ref(), windows, args.quiet)?));
         }
@@ -33,7 +33,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         model.is_quantized()
     };
     if let (Some(text), Some(windows), true) = (&mut report.text, &windows, quantized) {
-        let model = load(&args.model, Weights::Decoded)?;
+        let model = load(Source::open(&args.model)?, Weights::Decoded)?;
         text.weights_only = Some(scores(&model, base.as_ref(), windows, args.quiet)?);
     }
     if let Some((base, work)) = base.zip(base_work) {

@@ -9,26 +9,32 @@ use crate::generate::{End, Request, Sampling, generate};
 use crate::model::Weights;
 use crate::report::GenerateReport;
 use crate::source::Source;
-use crate::tokenizer::{Decoder, Message, chat, encoder_of, first_token, last_tokens, metadata_of};
+use crate::tokenizer::{Decoder, Message, chat, encoder_of, last_tokens, metadata_of};
 use std::process::ExitCode;
 
 pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     let source = Source::open(&args.model)?;
-    let metadata = metadata_of(&source)?;
-    let (text, first) = match (&args.chat, &args.prompt) {
-        // The template has the tokens that a text begins with.
+    let metadata = metadata_of(&source)?.into_owned();
+    let encoder = encoder_of(&source, &metadata)?;
+    let (text, prompt) = match (&args.chat, &args.prompt) {
         (Some(question), _) => {
             let system = args.system.as_deref().map(|content| Message { role: "system", content });
             let question = Message { role: "user", content: question };
             let turns: Vec<Message<'_>> = system.into_iter().chain([question]).collect();
-            (chat(&args.model, &metadata, &turns)?, None)
+            // The template has the tokens that a text begins with.
+            let text = chat(&args.model, &metadata, &turns)?;
+            let ids = encoder.encode(&text)?;
+            (text, ids)
         }
-        (None, text) => (text.clone().unwrap_or_default(), first_token(&metadata)),
+        (None, text) => {
+            let text = text.clone().unwrap_or_default();
+            let ids = encoder.encode_whole(&metadata, &text)?;
+            (text, ids)
+        }
     };
-    let mut prompt: Vec<u32> = first.into_iter().collect();
-    prompt.extend(encoder_of(&source, &metadata)?.encode(&text)?);
+    drop(encoder);
     let mut decoder = Decoder::new(&args.model, &metadata)?;
-    let model = model::load(&args.model, Weights::AsStored, args.threads.get(), args.quiet)?;
+    let model = model::load(source, Weights::AsStored, args.threads.get(), args.quiet)?;
     let request = Request {
         prompt: &prompt,
         tokens: args.tokens,

@@ -1,13 +1,14 @@
 //! Which of several texts a model finds likeliest.
 
-use super::score::{Estimate, mean, nll, perplexity};
+use super::score::{Estimate, nll, percent, perplexity};
 use super::tasks::{Item, Task};
 use crate::arch::Count;
 use crate::error::{Error, Result};
+use crate::gguf::Strings;
 use crate::model::{Model, Session};
 use crate::progress::Progress;
 use crate::source::Source;
-use crate::tokenizer::{self, encoder_of, metadata_of};
+use crate::tokenizer::{encoder_of, metadata_of, tokens};
 use serde::Serialize;
 
 /// How a model did.
@@ -65,13 +66,8 @@ impl Questions {
     /// Too few examples, an item that is longer than the model takes, or of which no token is left to predict.
     pub fn new(source: &Source, task: &Task, asked: Asked) -> Result<Questions> {
         let metadata = metadata_of(source)?;
-        let first = tokenizer::first_token(&metadata);
         let encoder = encoder_of(source, &metadata)?;
-        let encode = |text: &str| -> Result<Vec<u32>> {
-            let mut ids: Vec<u32> = first.into_iter().collect();
-            ids.extend(encoder.encode(text)?);
-            Ok(ids)
-        };
+        let encode = |text: &str| encoder.encode_whole(&metadata, text);
         let context = source.settings()?[Count::Context] as usize;
         let limit = asked.limit.unwrap_or(task.items.len());
         let mut items = Vec::new();
@@ -102,7 +98,7 @@ impl Questions {
             items.push(Question { choices, answer: item.answer });
         }
         let longest = items.iter().flat_map(|item| &item.choices).map(|c| c.ids.len()).max().unwrap_or(1);
-        let vocabulary = metadata.strings("tokenizer.ggml.tokens").map_or(0, |tokens| tokens.len());
+        let vocabulary = tokens(&metadata).map_or(0, Strings::len);
         Ok(Questions { name: task.name.clone(), shots: asked.shots, items, vocabulary, longest })
     }
 
@@ -137,10 +133,6 @@ impl Questions {
                 return Err(Error::Interrupted);
             }
         }
-        let percent = |hits: &[f64]| {
-            let Estimate { value, error } = mean(hits);
-            Estimate { value: 100.0 * value, error: 100.0 * error }
-        };
         Ok(TaskScores {
             task: self.name.clone(),
             items: self.items.len(),
@@ -200,10 +192,10 @@ impl Run<'_> {
         let known = same(&self.ids, &choice.ids).min(first);
         self.session.rewind(known);
         self.ids.truncate(known);
-        self.session.forward(&choice.ids[known..first])?;
-        let hidden = self.session.forward(&choice.ids[first..last])?;
+        let hidden = self.session.forward(&choice.ids[known..last])?;
         self.ids.extend_from_slice(&choice.ids[known..last]);
-        self.model.logits(&hidden, &mut self.logits)?;
+        let width = hidden.len() / (last - known);
+        self.model.logits(&hidden[(first - known) * width..], &mut self.logits)?;
         let mut found = Found { nll: 0.0, greedy: true };
         let rows = self.logits.chunks_exact(self.model.vocabulary());
         for (row, target) in rows.zip(&choice.ids[choice.prompt..]) {

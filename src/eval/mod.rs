@@ -1,8 +1,8 @@
 //! What a model still knows: perplexity, how far its predictions are from a base model's, answers to tasks, and texts beside
 //! references.
 //!
-//! Perplexity and divergence: definitions and windows are those of llama-perplexity: a text is cut into contexts, each begins with the bos token
-//! where the tokenizer adds one, and the second half of each is scored.
+//! For perplexity and divergence, definitions and windows are those of llama-perplexity: a text is cut into contexts, each
+//! begins with the bos token where the tokenizer adds one, and the second half of each is scored.
 
 mod bleu;
 mod choice;

@@ -113,7 +113,7 @@ impl Tally {
             sorted.sort_by(f64::total_cmp);
             let change = self::mean(&self.change);
             let rms = change.value.sqrt();
-            let same = self::mean(&self.same_top);
+            let same = percent(&self.same_top);
             Divergence {
                 base_perplexity: self::perplexity(&self.base_nll),
                 kl: Kl {
@@ -122,8 +122,8 @@ impl Tally {
                     median: quantile(&sorted, 0.5),
                     p99: quantile(&sorted, 0.99),
                 },
-                same_top: 100.0 * same.value,
-                same_top_error: 100.0 * same.error,
+                same_top: same.value,
+                same_top_error: same.error,
                 rms_change: 100.0 * rms,
                 rms_change_error: 100.0 * change.error / (2.0 * rms.max(f64::MIN_POSITIVE)),
             }
@@ -162,11 +162,17 @@ fn predicted(logits: &[f32], base: Option<&[f32]>, target: usize) -> Predicted {
     Predicted { nll, base }
 }
 
-pub(super) fn mean(values: &[f64]) -> Estimate {
+fn mean(values: &[f64]) -> Estimate {
     let count = values.len().max(1) as f64;
     let value = values.iter().sum::<f64>() / count;
     let square = values.iter().map(|v| (v - value).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     Estimate { value, error: (square / count).sqrt() }
+}
+
+/// The mean of shares, in percent.
+pub(super) fn percent(shares: &[f64]) -> Estimate {
+    let Estimate { value, error } = mean(shares);
+    Estimate { value: 100.0 * value, error: 100.0 * error }
 }
 
 pub(super) fn perplexity(nll: &[f64]) -> Estimate {

@@ -98,41 +98,48 @@ impl Known {
 }
 
 /// A file, line by line.
-struct Lines {
+pub(super) struct Lines {
     path: PathBuf,
     lines: Vec<String>,
 }
 
 impl Lines {
-    fn read(path: PathBuf) -> Result<Lines> {
+    pub(super) fn read(path: PathBuf) -> Result<Lines> {
         let lines = read_text(&path)?.lines().map(str::to_owned).collect();
         Ok(Lines { path, lines })
     }
 
-    fn wrong(&self, line: usize, found: impl Into<String>, wanted: &str) -> Error {
+    pub(super) fn wrong(&self, line: usize, found: impl Into<String>, wanted: &str) -> Error {
         Error::malformed(&self.path, format!("line {}", line + 1), found, wanted)
     }
 
+    /// The lines that are not blank, as JSON, with their numbers from 0.
+    pub(super) fn json<T: for<'a> Deserialize<'a>>(&self, wanted: &str) -> Result<Vec<(usize, T)>> {
+        let lines = self.lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let parse = |(n, line): (usize, &String)| match serde_json::from_str(line) {
+            Ok(value) => Ok((n, value)),
+            Err(e) => Err(self.wrong(n, e.to_string(), wanted)),
+        };
+        lines.map(parse).collect()
+    }
+
     /// A line of JSON each, made into items.
-    fn json<T: for<'a> Deserialize<'a>>(
+    fn items<T: for<'a> Deserialize<'a>>(
         &self,
         wanted: &str,
         item: impl Fn(usize, T) -> Option<Item>,
     ) -> Result<Vec<Item>> {
-        let lines = self.lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        lines
-            .map(|(n, line)| {
-                let value = serde_json::from_str(line).map_err(|e| self.wrong(n, e.to_string(), wanted))?;
-                let item = item(n, value).filter(|item| item.answer < item.choices.len());
-                item.ok_or_else(|| self.wrong(n, "no choice of that name", wanted))
-            })
-            .collect()
+        let item = |(n, value)| {
+            let item = item(n, value).filter(|item| item.answer < item.choices.len());
+            item.ok_or_else(|| self.wrong(n, "no choice of that name", wanted))
+        };
+        self.json(wanted)?.into_iter().map(item).collect()
     }
 }
 
 /// [`Item`] as it is.
 fn schema(file: &Lines) -> Result<Vec<Item>> {
-    file.json("{\"prompt\": .., \"choices\": [..], \"answer\": 0}", |_, item: Item| Some(item))
+    file.items("{\"prompt\": .., \"choices\": [..], \"answer\": 0}", |_, item: Item| Some(item))
 }
 
 /// llama.cpp's text: a context, the number of the right ending and four endings, a line each.
@@ -170,7 +177,7 @@ fn arc(file: &Lines, _: Option<&Lines>) -> Result<Vec<Item>> {
         text: String,
         label: String,
     }
-    file.json("a task of ARC", |_, line: Line| {
+    file.items("a task of ARC", |_, line: Line| {
         let choices = line.question.choices;
         let answer = choices.iter().position(|choice| choice.label == line.answer)?;
         let texts = choices.iter().map(|choice| format!(" {}", choice.text));
@@ -186,7 +193,7 @@ fn piqa(file: &Lines, labels: Option<&Lines>) -> Result<Vec<Item>> {
         sol1: String,
         sol2: String,
     }
-    file.json("a task of PIQA, and its label beside it", |n, line: Line| {
+    file.items("a task of PIQA, and its label beside it", |n, line: Line| {
         let answer = labels?.lines.get(n)?.trim().parse().ok()?;
         let choices = [line.sol1, line.sol2].map(|text| format!(" {text}")).into();
         Some(Item { prompt: question(&line.goal), choices, answer })
@@ -199,7 +206,7 @@ fn lambada(file: &Lines, _: Option<&Lines>) -> Result<Vec<Item>> {
     struct Line {
         text: String,
     }
-    file.json("a passage of more than one word", |_, line: Line| {
+    file.items("a passage of more than one word", |_, line: Line| {
         let (prompt, word) =
             line.text.rsplit_once(' ').filter(|(prompt, word)| !prompt.is_empty() && !word.is_empty())?;
         Some(Item { prompt: prompt.to_owned(), choices: vec![format!(" {word}")], answer: 0 })

@@ -1,16 +1,17 @@
 //! What a model writes, beside what was hoped for.
 
 use super::bleu::Bleu;
-use super::rouge::rouge;
-use super::score::{Estimate, mean};
+use super::rouge::{Rouge, rouge};
+use super::score::{Estimate, percent};
+use super::tasks::Lines;
 use crate::arch::Count;
 use crate::error::{Error, Result};
 use crate::generate::{End, Request, Sampling, generate};
 use crate::gguf::Metadata;
 use crate::model::Model;
 use crate::progress::{Progress, Silent};
-use crate::source::{Source, read_text};
-use crate::tokenizer::{Decoder, encoder_of, first_token, last_tokens, metadata_of};
+use crate::source::Source;
+use crate::tokenizer::{Decoder, encoder_of, last_tokens, metadata_of};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -94,20 +95,17 @@ impl Prompts {
         let metadata = metadata_of(source)?.into_owned();
         let context = source.settings()?[Count::Context] as usize;
         let mut prompts = Vec::new();
-        let text = read_text(path)?;
+        let lines = Lines::read(path.to_owned())?;
         let encoder = encoder_of(source, &metadata)?;
-        for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let wrong = |found: String, wanted: &str| Error::malformed(path, format!("line {}", n + 1), found, wanted);
-            let line: Line = serde_json::from_str(line).map_err(|e| wrong(e.to_string(), WANTED))?;
-            let mut ids: Vec<u32> = first_token(&metadata).into_iter().collect();
-            ids.extend(encoder.encode(&line.prompt)?);
+        for (n, line) in lines.json::<Line>(WANTED)? {
+            let ids = encoder.encode_whole(&metadata, &line.prompt)?;
             if ids.is_empty() || ids.len() >= context {
                 let wanted = format!("a prompt of 1 to {} tokens, as the model takes them", context - 1);
-                return Err(wrong(format!("{} tokens", ids.len()), &wanted));
+                return Err(lines.wrong(n, format!("{} tokens", ids.len()), &wanted));
             }
             let (references, stop): (Vec<String>, Vec<String>) = (line.reference.into(), line.stop.into());
             if references.is_empty() || stop.iter().any(String::is_empty) {
-                return Err(wrong("no reference, or an empty stop".into(), WANTED));
+                return Err(lines.wrong(n, "no reference, or an empty stop", WANTED));
             }
             prompts.push(Prompt { ids, references, stop });
         }
@@ -129,16 +127,16 @@ impl Prompts {
     /// Predictions that are not numbers, [`Error::Interrupted`].
     pub fn write(&self, model: &Model, progress: &dyn Progress) -> Result<WrittenScores> {
         let (mut rouges, mut bleu, mut texts) = (Vec::new(), Bleu::default(), Vec::new());
+        let mut decoder = Decoder::new(&self.path, &self.metadata)?;
+        let last = last_tokens(&self.metadata);
         for prompt in &self.prompts {
-            let text = self.text(model, prompt, progress)?;
+            let text = self.text(model, prompt, &mut decoder, &last, progress)?;
             let text = text.trim();
             rouges.push(rouge(text, &prompt.references));
             bleu.add(text, &prompt.references);
             texts.push(text.to_owned());
         }
-        let percent = |of: fn(&super::rouge::Rouge) -> f64| {
-            mean(&rouges.iter().map(|rouge| 100.0 * of(rouge)).collect::<Vec<f64>>())
-        };
+        let percent = |of: fn(&Rouge) -> f64| percent(&rouges.iter().map(of).collect::<Vec<f64>>());
         Ok(WrittenScores {
             prompts: self.prompts.len(),
             rouge1: percent(|r| r.rouge1),
@@ -150,13 +148,19 @@ impl Prompts {
         })
     }
 
-    fn text(&self, model: &Model, prompt: &Prompt, progress: &dyn Progress) -> Result<String> {
-        let mut decoder = Decoder::new(&self.path, &self.metadata)?;
+    fn text(
+        &self,
+        model: &Model,
+        prompt: &Prompt,
+        decoder: &mut Decoder<'_>,
+        last: &[u32],
+        progress: &dyn Progress,
+    ) -> Result<String> {
         let request = Request {
             prompt: &prompt.ids,
             tokens: self.tokens,
             sampling: Sampling::GREEDY,
-            last: &last_tokens(&self.metadata),
+            last,
             vocabulary: decoder.len(),
         };
         let mut text = String::new();
@@ -181,6 +185,7 @@ impl Prompts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::read_text;
 
     #[derive(Deserialize)]
     struct Golden {

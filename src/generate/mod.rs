@@ -90,8 +90,7 @@ pub fn generate(
     }
     let mut first = None;
     while tokens.len() < room {
-        let width = model.settings()[Count::Hidden] as usize;
-        model.logits(&hidden[hidden.len() - width..], &mut logits)?;
+        model.last_logits(&hidden, &mut logits)?;
         let token = sampler.choose(&logits[..request.vocabulary.min(logits.len())]);
         first.get_or_insert_with(|| started.elapsed());
         if request.last.contains(&token) {

@@ -11,23 +11,29 @@ use crate::progress::{Progress, Silent};
 use crate::source::{Origin, Source};
 use crate::tensor::TensorId;
 use rayon::prelude::*;
-use std::path::Path;
 use tersor_kernels::matmul::Matrix;
 use tersor_kernels::{Class, Format, Level};
 
-pub(super) fn load(
-    source: Source,
-    weights: Weights,
-    level: Level,
-    threads: usize,
-    progress: &dyn Progress,
-) -> Result<Model> {
-    let frame = frame(&source, level, threads)?;
-    let loader = Loader { source: &source, settings: &frame.settings, weights, level, progress };
-    let (layers, norm, head) = frame.pool.install(|| loader.all())?;
-    let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
-    let embedding = Embedding::new(source, &frame)?;
-    Ok(Model { frame, embedding, layers, norm, head, quantized })
+impl Model {
+    /// Load all weights. `progress` hears of bytes of the source.
+    ///
+    /// # Errors
+    /// A family that is not known, tensors that are missing or of another shape, files that cannot be read,
+    /// [`Error::Interrupted`].
+    pub fn load(
+        source: Source,
+        weights: Weights,
+        level: Level,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<Model> {
+        let frame = frame(&source, level, threads)?;
+        let loader = Loader { source: &source, settings: &frame.settings, weights, level, progress };
+        let (layers, norm, head) = frame.pool.install(|| loader.all())?;
+        let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
+        let embedding = Embedding::new(source, &frame)?;
+        Ok(Model { frame, embedding, layers, norm, head, quantized })
+    }
 }
 
 /// What the blocks of `source` share.
@@ -214,11 +220,6 @@ impl Embedding {
     /// The checkpoint that it is in.
     pub(super) fn source(&self) -> &Source {
         &self.source
-    }
-
-    /// The model's.
-    pub(super) fn path(&self) -> &Path {
-        &self.source.path
     }
 
     /// The rows of `tokens`, one after another.

@@ -21,12 +21,9 @@ pub use observe::{Observer, Sums};
 
 use crate::arch::{Count, Settings};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::source::Source;
 use layer::{Frame, Layer};
 use linear::Linear;
 use load::Embedding;
-use tersor_kernels::Level;
 use tersor_kernels::matmul::Activations;
 
 /// What a model's products are computed with.
@@ -50,21 +47,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// Load all weights. `progress` hears of bytes of the source.
-    ///
-    /// # Errors
-    /// A family that is not known, tensors that are missing or of another shape, files that cannot be read,
-    /// [`Error::Interrupted`].
-    pub fn load(
-        source: Source,
-        weights: Weights,
-        level: Level,
-        threads: usize,
-        progress: &dyn Progress,
-    ) -> Result<Model> {
-        load::load(source, weights, level, threads, progress)
-    }
-
     /// Its settings.
     pub fn settings(&self) -> &Settings {
         &self.frame.settings
@@ -94,6 +76,14 @@ impl Model {
         Ok(())
     }
 
+    /// [`Model::logits`] of the last row alone.
+    ///
+    /// # Errors
+    /// Those of [`Model::logits`].
+    pub fn last_logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<()> {
+        self.logits(&hidden[hidden.len() - self.frame.count(Count::Hidden)..], logits)
+    }
+
     /// The logits of hidden states as [`Session::forward`] gives them: a row of [`Model::vocabulary`] for each.
     ///
     /// # Errors
@@ -104,7 +94,7 @@ impl Model {
         let mut x = Activations::new(self.frame.level);
         self.frame.pool.install(|| linear::multiply(self.frame.level, hidden, &mut x, &mut [(&self.head, logits)]));
         match logits.iter().find(|logit| !logit.is_finite()) {
-            Some(logit) => Err(Error::NoPrediction { path: self.embedding.path().to_owned(), logit: *logit }),
+            Some(logit) => Err(Error::NoPrediction { path: self.embedding.source().path.clone(), logit: *logit }),
             None => Ok(()),
         }
     }

@@ -153,8 +153,13 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
 }
 
 pub(super) fn partial_name(path: &Path) -> PathBuf {
+    beside(path, ".partial")
+}
+
+/// The path with `suffix` after its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
+    name.push(suffix);
     path.with_file_name(name)
 }
 

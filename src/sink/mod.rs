@@ -5,8 +5,8 @@ mod files;
 mod gguf;
 mod safetensors;
 
-pub(crate) use files::parent;
 pub use files::{Output, free_space};
+pub(crate) use files::{beside, parent};
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::ModelWrapper;
 
+use super::metadata::first_token;
 use super::rebuilt::Rebuilt;
 use super::reference::{Bpe, WithModel};
 use crate::gguf::Metadata;
@@ -79,6 +80,17 @@ impl Encoder<'_> {
         let problem =
             |error: tokenizers::Error| Error::Tokenizer { path: self.path.clone(), problem: error.to_string() };
         Ok(encoding.map_err(problem)?.get_ids().to_vec())
+    }
+
+    /// The ids of a text that stands alone: before them comes the token with which `metadata`, the keys of this tokenizer, lets
+    /// every text begin.
+    ///
+    /// # Errors
+    /// Those of [`Encoder::encode`].
+    pub fn encode_whole(&self, metadata: &Metadata, text: &str) -> Result<Vec<u32>> {
+        let mut ids: Vec<u32> = first_token(metadata).into_iter().collect();
+        ids.extend(self.encode(text)?);
+        Ok(ids)
     }
 
     /// Tokens that are matched in text before it is split, by id.

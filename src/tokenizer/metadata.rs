@@ -174,6 +174,11 @@ pub fn from_metadata(path: &Path, metadata: &Metadata) -> Result<Tokenizer> {
     })
 }
 
+/// The tokens by id; none without a tokenizer.
+pub fn tokens(metadata: &Metadata) -> Option<&Strings> {
+    metadata.strings(TOKENS)
+}
+
 /// The token that llama.cpp begins every text with, if it does.
 pub fn first_token(metadata: &Metadata) -> Option<u32> {
     let unsaid = || {
@@ -187,7 +192,7 @@ pub fn first_token(metadata: &Metadata) -> Option<u32> {
 /// The tokens that end a text or a turn: eos, eot and eom as the file names them, and control tokens that are known by
 /// their names, as llama.cpp does it.
 pub fn last_tokens(metadata: &Metadata) -> Vec<u32> {
-    let tokens = metadata.strings(TOKENS);
+    let tokens = tokens(metadata);
     let count = tokens.map_or(0, Strings::len) as u64;
     let named = LAST_KEYS.iter().filter_map(|key| metadata.count(key).filter(|id| *id < count).map(|id| id as u32));
     let types = match metadata.get(TYPES) {
@@ -204,7 +209,7 @@ pub fn last_tokens(metadata: &Metadata) -> Vec<u32> {
 
 /// The text of the token with a role, if there is one.
 pub(super) fn special_text<'m>(metadata: &'m Metadata, role: &str) -> Option<&'m str> {
-    let tokens = metadata.strings(TOKENS)?;
+    let tokens = tokens(metadata)?;
     Some(&tokens[specials(metadata, tokens.len()).get(role)? as usize])
 }
 

@@ -34,7 +34,7 @@ pub use chat::{Message, chat};
 pub use decode::Decoder;
 pub use encode::{Encoder, can_rebuild, rebuild, reference};
 pub use folder::{Options, from_folder};
-pub use metadata::{first_token, from_metadata, last_tokens};
+pub use metadata::{first_token, from_metadata, last_tokens, tokens};
 pub use probes::{Difference, PROBES, first_difference};
 pub use source::{encoder_of, metadata_of};
 pub use special::Specials;

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from peers import log_softmax, logits, model, require, tokenize
+from peers import log_softmax, logits, model, quantize, require, tokenize
 
 np, gguf, llama_cpp = require("numpy", "gguf", "llama_cpp")
 
 CONTEXT, CONTEXTS = 256, 8
-QUIET = llama_cpp.llama_log_callback(lambda *_: None)  # ctypes needs it to stay alive
+Q4_0 = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
 
 
 def importance(path):
@@ -29,16 +29,11 @@ def importance(path):
             for name in names}
 
 
-def quantize(source, out, means=None):
-    llama_cpp.llama_log_set(QUIET, None)
-    p = llama_cpp.llama_model_quantize_default_params()
-    p.ftype, p.nthread = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, 2
-    if means:
-        entry = llama_cpp.llama_model_imatrix_data
-        floats = ctypes.POINTER(ctypes.c_float)
-        entries = [entry(name.encode(), data.ctypes.data_as(floats), data.size) for name, data in means.items()]
-        p.imatrix = (entry * (len(entries) + 1))(*entries)  # the last one is empty
-    assert llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), p) == 0
+def entries(means):
+    """As llama-quantize takes them."""
+    entry, floats = llama_cpp.llama_model_imatrix_data, ctypes.POINTER(ctypes.c_float)
+    all = [entry(name.encode(), data.ctypes.data_as(floats), data.size) for name, data in means.items()]
+    return (entry * (len(all) + 1))(*all)  # the last one is empty
 
 
 def predictions(path, text):
@@ -55,8 +50,8 @@ source, means, text = sys.argv[1], importance(sys.argv[2]), Path(sys.argv[3]).re
 base = predictions(source, text)
 with tempfile.TemporaryDirectory() as folder:
     plain, weighed = Path(folder) / "plain.gguf", Path(folder) / "weighed.gguf"
-    quantize(source, plain)
-    quantize(source, weighed, means)
+    quantize(source, plain, Q4_0)
+    quantize(source, weighed, Q4_0, entries(means))
     without, with_them = (divergence(base, predictions(path, text)) for path in (plain, weighed))
 print(f"{len(means)} matrices; KL of llama-quantize's Q4_0 {without:.5f}, with statistics {with_them:.5f}")
 assert with_them < without

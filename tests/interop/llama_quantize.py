@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from peers import log_softmax, logits, model, require, tokenize
+from peers import log_softmax, logits, model, quantize, require, tokenize
 
 np, gguf, llama_cpp = require("numpy", "gguf", "llama_cpp")
 
@@ -20,17 +20,6 @@ WINDOW, WINDOWS = 512, 2
 PROMPTS = ["The capital of France is", "Once upon a time", "Water boils at", "def fibonacci(n):",
            "In the year 1969,", "Dear Sir or Madam,"]
 TOKENS = 24
-
-QUIET = llama_cpp.llama_log_callback(lambda *_: None)  # ctypes needs it to stay alive
-
-
-def quantize(source, out):
-    """llama-quantize SOURCE OUT Q4_0"""
-    llama_cpp.llama_log_set(QUIET, None)
-    p = llama_cpp.llama_model_quantize_default_params()
-    p.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
-    p.nthread = 2
-    assert llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), p) == 0
 
 
 def compare_tensors(ours, theirs):
@@ -74,7 +63,7 @@ def divergence(teacher, student):
 def main(bf16, q4_0, text):
     with tempfile.TemporaryDirectory() as folder:
         peer = Path(folder) / "llama-quantize-q4_0.gguf"
-        quantize(bf16, peer)
+        quantize(bf16, peer, llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0)
         compare_tensors(q4_0, peer)
         text = Path(text).read_bytes()[:20_000]
         base, _ = predictions(bf16, text)

@@ -34,6 +34,22 @@ def model(path, context=512, exact=False, **options):
         llm.close()
 
 
+def quantize(source, out, ftype, imatrix=None):
+    """llama-quantize SOURCE OUT FTYPE; `imatrix` is an array of llama_model_imatrix_data, the last one empty."""
+    llama_cpp = require("llama_cpp")
+    quiet = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(quiet, None)
+    _KEPT.append(quiet)  # ctypes needs it to stay alive
+    p = llama_cpp.llama_model_quantize_default_params()
+    p.ftype, p.nthread = ftype, 2
+    if imatrix is not None:
+        p.imatrix = imatrix
+    assert llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), p) == 0
+
+
+_KEPT = []
+
+
 def logits(llm, ids, first=0):
     """Logits of every position from `first` on in F64; `llm` needs `logits_all`."""
     np = require("numpy")

@@ -2,10 +2,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::from_folder;
 use super::{added, byte_level, read};
 use crate::gguf::Metadata;
-use crate::tokenizer::{Decoder, Options, PROBES, rebuild};
+use crate::source::Source;
+use crate::tokenizer::{Decoder, PROBES, metadata_of, rebuild};
 
 /// The text of `ids`, token by token.
 fn decoded(keys: &Metadata, ids: &[u32]) -> Vec<String> {
@@ -30,11 +30,8 @@ fn texts_come_back() {
     assert_texts_come_back(&keys, "");
     for (name, prefix) in [("tiny-llama", ""), ("tiny-spm", " ")] {
         let folder = format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
-        let config = std::fs::read_to_string(format!("{folder}/config.json")).unwrap();
-        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-        let rows = config["vocab_size"].as_u64().unwrap();
-        let keys = from_folder(Path::new(&folder), &config, rows, &Options::default()).unwrap().into_metadata();
-        assert_texts_come_back(&keys, prefix);
+        let source = Source::open(Path::new(&folder)).unwrap();
+        assert_texts_come_back(&metadata_of(&source).unwrap(), prefix);
     }
 }
 
