@@ -84,7 +84,14 @@ impl Build {
     /// # Errors
     /// Whatever makes the job impossible.
     pub fn prepare(model: &Path, recipe: &Recipe, options: Options) -> Result<Build> {
-        let source = Source::open(model)?;
+        Build::of(Source::open(model)?, recipe, options)
+    }
+
+    /// [`Build::prepare`] for what is opened already, or derived.
+    ///
+    /// # Errors
+    /// Whatever makes the job impossible.
+    pub fn of(source: Source, recipe: &Recipe, options: Options) -> Result<Build> {
         let reference = Mutex::new(load_reference(&source, recipe, &options));
         let job = resolve(&source, recipe)?;
         let target = options.output.clone().unwrap_or_else(|| default_output(&source, &job, recipe));
@@ -196,9 +203,9 @@ fn load_reference(
 
 /// `NAME-Q8_0.gguf` in the current folder, as files are named on the Hub; `NAME-hf` for a folder.
 fn default_output(source: &Source, job: &Job, recipe: &Recipe) -> PathBuf {
-    let name = &source.name;
+    let name = if source.is_derived() { format!("{}-pruned", source.name) } else { source.name.clone() };
     if job.plan.container == Container::Safetensors {
-        return PathBuf::from(format!("{name}-hf"));
+        return PathBuf::from(if source.is_derived() { name } else { format!("{name}-hf") });
     }
     let main = job.plan.formats().first().map_or("F32", |(f, ..)| f.name);
     let kind = match recipe.target {

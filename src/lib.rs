@@ -15,6 +15,7 @@ pub mod machine;
 pub mod model;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod recipe;
 pub mod report;
 pub mod run;

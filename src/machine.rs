@@ -1,8 +1,10 @@
 //! What the machine gives.
 
+use crate::error::Result;
 use std::fs;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// As many threads as affinity and cgroup leave to the process.
 pub fn all_threads() -> usize {
@@ -44,6 +46,38 @@ fn left_to_group(folder: &Path) -> Option<u64> {
 /// The number in the line that begins with `name`.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// `work(0)`, `work(1)` ... up to `count`, shared among threads; results in order.
+///
+/// # Errors
+/// The error of the lowest number that has one.
+pub fn in_parallel<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let worker = || {
+        let mut done = Vec::new();
+        // A failure lets what was begun before come to its end, so the lowest one is always among the results.
+        while !stop.load(Ordering::Relaxed) {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= count {
+                break;
+            }
+            let result = work(n);
+            stop.fetch_or(result.is_err(), Ordering::Relaxed);
+            done.push((n, result));
+        }
+        done
+    };
+    let mut all: Vec<(usize, Result<T>)> = std::thread::scope(|scope| {
+        // A system that gives fewer threads than asked gets the work done by those, and by this one.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, &worker).ok();
+        let workers: Vec<_> = (1..threads.clamp(1, count.max(1))).map_while(spawn).collect();
+        let own = worker();
+        let join = |w: std::thread::ScopedJoinHandle<'_, _>| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+        workers.into_iter().flat_map(join).chain(own).collect()
+    });
+    all.sort_by_key(|(n, _)| *n);
+    all.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ pub struct Plan {
     pub tensors: Vec<TensorPlan>,
     /// Names of source tensors that are left out, with the reason.
     pub dropped: Vec<(String, &'static str)>,
-    /// Bytes of the source's tensors.
+    /// Bytes of the source's tensors in its files.
     pub source_bytes: u64,
+    /// What was done to the weights before, as key and text.
+    pub history: Vec<(&'static str, String)>,
 }
 
 /// The kind of file that is written.

@@ -32,6 +32,8 @@ pub struct Limits {
 pub struct Measured {
     /// For each tensor of the plan, what rounding did to it.
     pub fits: Vec<Fit>,
+    /// For each tensor of the plan, its zeros as they are read back, where the job asks for that.
+    pub zeros: Vec<u64>,
     /// Hash of everything that was read, in hexadecimal.
     pub source_hash: String,
 }
@@ -80,7 +82,7 @@ pub fn run(
         turn: Mutex::new(Turn { piece: 0, hashes: TensorHashes::default() }),
         turned: Condvar::new(),
     };
-    let results: Vec<Vec<(usize, Result<Fit>)>> = std::thread::scope(|scope| {
+    let results: Vec<Vec<(usize, Result<Done>)>> = std::thread::scope(|scope| {
         // A system that gives fewer threads than asked gets the work done by those, and by this one.
         let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || work.worker()).ok();
         let workers: Vec<_> = (1..limits.threads.clamp(1, work.pieces.len().max(1))).map_while(spawn).collect();
@@ -91,8 +93,11 @@ pub fn run(
     let mut results: Vec<_> = results.into_iter().flatten().collect();
     results.sort_by_key(|(piece, _)| *piece);
     let mut fits = vec![Fit::default(); job.plan.tensors.len()];
-    for (piece, fit) in results {
-        fits[work.pieces[piece].tensor] += fit?;
+    let mut zeros = vec![0; job.plan.tensors.len()];
+    for (piece, done) in results {
+        let (tensor, done) = (work.pieces[piece].tensor, done?);
+        fits[tensor] += done.fit;
+        zeros[tensor] += done.zeros;
     }
     if work.stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
@@ -102,7 +107,7 @@ pub fn run(
     for (file, offset) in &layout.digests {
         output.write(*file, *offset, source_hash.as_bytes())?;
     }
-    Ok(Measured { fits, source_hash })
+    Ok(Measured { fits, zeros, source_hash })
 }
 
 /// How a tensor of a job's plan is encoded.
@@ -128,6 +133,12 @@ struct Work<'a> {
     turned: Condvar,
 }
 
+/// What a piece became.
+struct Done {
+    fit: Fit,
+    zeros: u64,
+}
+
 /// Whose piece is hashed next, since a hash must see a tensor's bytes in order.
 struct Turn {
     piece: usize,
@@ -137,7 +148,7 @@ struct Turn {
 impl Work<'_> {
     /// Pieces in order until there are none, or something failed. A failure lets pieces that were taken earlier come to
     /// their end, so the first one in plan order is always among the results.
-    fn worker(&self) -> Vec<(usize, Result<Fit>)> {
+    fn worker(&self) -> Vec<(usize, Result<Done>)> {
         let mut buffers = Buffers::default();
         let mut results = Vec::new();
         while !self.stop.load(Ordering::Relaxed) {
@@ -166,7 +177,7 @@ impl Work<'_> {
         self.turned.notify_all();
     }
 
-    fn process(&self, number: usize, piece: &Piece, buffers: &mut Buffers) -> Result<Fit> {
+    fn process(&self, number: usize, piece: &Piece, buffers: &mut Buffers) -> Result<Done> {
         let tensor = &self.job.plan.tensors[piece.tensor];
         let read = piece.read(tensor, self.source, buffers)?;
         self.hash_in_turn(number, piece, read, buffers);
@@ -175,8 +186,9 @@ impl Work<'_> {
         let fit = fit.map_err(|bad| piece.bad_value(tensor, self.source, bad))?;
         let (file, start) = self.layout.places[piece.tensor];
         self.output.write(file, start + piece.output_offset(tensor), &buffers.encoded)?;
+        let zeros = if self.job.count_zeros { piece.zeros(tensor, self.level, buffers) } else { 0 };
         self.progress.advance(read as u64);
-        Ok(fit)
+        Ok(Done { fit, zeros })
     }
 
     fn hash_in_turn(&self, number: usize, piece: &Piece, read: usize, buffers: &Buffers) {

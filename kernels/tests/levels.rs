@@ -176,6 +176,22 @@ fn a_vanishing_sub_block_or_weight_leaves_the_others_alone() {
     }
 }
 
+/// Half of the values are zero, beside others of all sizes.
+#[test]
+fn zeros_stay_in_formats_that_hold_them() {
+    for format in written() {
+        let mut lost = 0;
+        for (_, mut row) in rows().into_iter().filter(|(_, row)| row.iter().all(|v| v.is_finite())) {
+            row.iter_mut().step_by(2).for_each(|v| *v = 0.0);
+            let bytes = encode(format, Level::best(), &row, &Encoding::default());
+            let back = decode(format, Level::best(), &bytes, row.len());
+            lost += row.iter().zip(back).filter(|(v, back)| **v == 0.0 && *back != 0.0).count();
+        }
+        let holds = format.codec.is_some_and(|codec| codec.holds_zero);
+        assert_eq!(lost == 0, holds, "{}: {lost} lost", format.name);
+    }
+}
+
 #[test]
 fn any_bytes_decode_alike() {
     let mut random = Random(3);

@@ -67,6 +67,14 @@ pub(super) const COUNTS: [CountRow; 8] = [
     row(Count::Vocab, "vocab_size", "vocab_size", 1 << 26),
 ];
 
+impl Count {
+    /// Its key in config.json, and in GGUF after the family's name and a dot.
+    pub fn keys(self) -> (&'static str, &'static str) {
+        let row = &COUNTS[self as usize];
+        (row.hf, row.gguf)
+    }
+}
+
 impl Index<Count> for Settings {
     type Output = u64;
     fn index(&self, count: Count) -> &u64 {

@@ -68,6 +68,33 @@ impl Statistics {
         blake3::hash(&self.encode()).to_hex()[..16].to_owned()
     }
 
+    /// The mean of the squares in every column of what goes into the matrix `name`, which has `columns`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for statistics of another model, or with sums that are no numbers.
+    pub fn means(&self, name: &str, columns: u64) -> Result<Vec<f32>> {
+        let usage = |problem: String| {
+            Err(Error::Usage { problem, hint: "collect them with this model, by `tersor calibrate`".into() })
+        };
+        let Some(entry) = self.entries.get(name).filter(|e| e.counts.len() == 1 && e.counts[0] > 0.0) else {
+            let example = self.entries.keys().next().map_or("none", String::as_str);
+            return usage(format!(
+                "statistics of another model: none of `{name}` (theirs are of `{example}` and others)"
+            ));
+        };
+        if entry.squares.len() as u64 != columns {
+            let found = entry.squares.len();
+            return usage(format!(
+                "statistics of another model: `{name}` has {found} columns there and {columns} here"
+            ));
+        }
+        let means: Vec<f32> = entry.squares.iter().map(|sum| sum / entry.counts[0]).collect();
+        match means.iter().position(|mean| !(mean.is_finite() && *mean >= 0.0)) {
+            Some(column) => usage(format!("statistics of `{name}`: {} in column {column}", entry.squares[column])),
+            None => Ok(means),
+        }
+    }
+
     /// How much an error in each column counts: the mean of its squares. A column without a finite mean above zero gets the
     /// mean of the others; how many did is the second value. `None` without statistics for `name`, or for several
     /// experts.

@@ -13,6 +13,7 @@ mod interrupt;
 mod list;
 mod model;
 mod progress;
+mod prune;
 mod quantize;
 mod verify;
 mod write;
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Quantize(args) => quantize::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Prune(args) => prune::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),

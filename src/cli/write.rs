@@ -2,7 +2,7 @@
 
 use super::args::{BesideArgs, ModelArgs, WriteArgs};
 use super::interrupt::Writing;
-use super::progress::{Meter, Unit};
+use super::progress::{Unit, metered};
 use super::{print, print_json};
 use crate::build::{Build, Options};
 use crate::error::Result;
@@ -25,17 +25,26 @@ pub(super) fn with_beside(recipe: Recipe, args: &BesideArgs) -> Recipe {
     Recipe { drop, overrides, pre, chat_template, ..recipe }
 }
 
-/// Prepare, then write or show the plan.
-pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<ExitCode> {
-    let options = Options {
+/// How to write.
+pub(super) fn options(args: &WriteArgs) -> Options {
+    Options {
         output: args.output.clone(),
         force: args.force,
         no_verify: args.no_verify || args.dry_run,
         threads: Some(args.threads.get()),
         memory: args.memory.map(|mib| u64::from(mib) << 20),
-    };
+    }
+}
+
+/// Bytes that a build reads.
+pub(super) fn bytes(build: &Build) -> u64 {
+    build.source.tensors().iter().map(|t| t.bytes).sum()
+}
+
+/// Prepare, then write or show the plan.
+pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<ExitCode> {
     // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
-    let build = ManuallyDrop::new(Build::prepare(model, recipe, options)?);
+    let build = ManuallyDrop::new(Build::prepare(model, recipe, options(args))?);
     if args.dry_run {
         let report = PlanReport::new(&build);
         if args.json {
@@ -45,13 +54,11 @@ pub(super) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs) -> Result<Exi
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let meter = Meter::new(args.quiet, Unit::Bytes, build.job.plan.source_bytes);
-    let built = {
+    let built = metered(args.quiet, Unit::Bytes, bytes(&build), |meter| {
         let _writing = Writing::begin();
-        build.write(&meter)
-    };
-    meter.finish();
-    let report = RunReport::new(&build, &built?);
+        build.write(meter)
+    })?;
+    let report = RunReport::new(&build, &built);
     if args.json {
         print_json(&report)
     } else {

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, Session};
 use crate::progress::Progress;
 use crate::windows::Windows;
-use score::Tally;
+pub(crate) use score::Tally;
 
 /// Predictions whose logits are in memory at a time: some tens of megabytes for the largest vocabularies.
 const AT_ONCE: usize = 64;

@@ -55,7 +55,7 @@ pub struct Kl {
 }
 
 /// Sums over predictions.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Ids that count; what the embedding has beyond is padding.
     tokens: usize,
     nll: Vec<f64>,
@@ -79,13 +79,13 @@ struct Beside {
 }
 
 impl Tally {
-    pub(super) fn new(tokens: usize) -> Tally {
+    pub(crate) fn new(tokens: usize) -> Tally {
         let [nll, base_nll, kl, same_top, change] = Default::default();
         Tally { tokens, nll, base_nll, kl, same_top, change }
     }
 
     /// Rows of logits, one for each of `targets`, and the base's.
-    pub(super) fn add(&mut self, targets: &[u32], logits: &[f32], base: Option<&Vec<f32>>) {
+    pub(crate) fn add(&mut self, targets: &[u32], logits: &[f32], base: Option<&Vec<f32>>) {
         let width = logits.len() / targets.len();
         for (n, target) in targets.iter().enumerate() {
             let row = &logits[n * width..][..self.tokens.min(width)];
@@ -104,7 +104,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn scores(self) -> Scores {
+    pub(crate) fn scores(self) -> Scores {
         let predictions = self.nll.len();
         let perplexity = perplexity(&self.nll);
         let divergence = (!self.kl.is_empty()).then(|| {

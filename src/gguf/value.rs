@@ -48,6 +48,16 @@ macro_rules! values {
                 match self { $(Array::$variant(v) => v.len(),)* }
             }
 
+            /// The elements at these places.
+            pub fn at(&self, places: &[usize]) -> Array {
+                match self {
+                    $(Array::$variant(v) => {
+                        let found = places.iter().filter_map(|n| v.iter().nth(*n));
+                        Array::$variant(found.map(|x| x.to_owned()).collect())
+                    })*
+                }
+            }
+
             /// The first element.
             pub fn first(&self) -> Option<Value> {
                 match self { $(Array::$variant(v) => v.iter().next().map(|x| Value::$variant(x.to_owned())),)* }

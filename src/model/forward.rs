@@ -45,17 +45,36 @@ impl<'m> Session<'m> {
             let problem = format!("{} tokens, but there is room for {}", tokens.len(), self.capacity - self.position);
             return Err(Error::Usage { problem, hint: "ask for fewer".into() });
         }
-        let (model, frame) = (self.model, &self.model.frame);
-        let mut x = model.embedding.rows(tokens)?;
-        frame.pool.install(|| {
-            let turns = &frame.turns(self.position, tokens.len());
-            let mut pass = Pass { frame, position: self.position, turns, packed: &mut self.packed, watched: None };
-            for (layer, kept) in model.layers.iter().zip(&mut self.kept) {
-                pass.run(layer, kept, &mut x);
-            }
-            x = frame.normalized(&x, &model.norm);
-        });
+        let mut x = self.embed(tokens)?;
+        self.through(0..self.kept.len(), &mut x);
         self.position += tokens.len();
-        Ok(x)
+        Ok(self.normalized(&x))
+    }
+
+    /// What goes into the first block for `tokens`.
+    ///
+    /// # Errors
+    /// An id that the model does not have, or an embedding that cannot be read.
+    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.model.embedding.rows(tokens)
+    }
+
+    /// The hidden states of tokens after those so far through some blocks, in the order given. No token is added, so
+    /// that the same ones can take another way.
+    pub fn through(&mut self, blocks: impl IntoIterator<Item = usize> + Send, hidden: &mut [f32]) {
+        let (model, frame) = (self.model, &self.model.frame);
+        frame.pool.install(|| {
+            let turns = &frame.turns(self.position, hidden.len() / model.norm.len());
+            let mut pass = Pass { frame, position: self.position, turns, packed: &mut self.packed, watched: None };
+            for n in blocks {
+                pass.run(&model.layers[n], &mut self.kept[n], hidden);
+            }
+        });
+    }
+
+    /// Hidden states after the last norm, as [`Model::logits`] takes them.
+    pub fn normalized(&self, hidden: &[f32]) -> Vec<f32> {
+        let frame = &self.model.frame;
+        frame.pool.install(|| frame.normalized(hidden, &self.model.norm))
     }
 }

@@ -52,6 +52,11 @@ impl Model {
         &self.frame.settings
     }
 
+    /// Number of blocks.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// The length of a row of logits.
     pub fn vocabulary(&self) -> usize {
         self.head.rows()

@@ -13,12 +13,7 @@ pub(super) type NamedFile = (String, Vec<u8>);
 
 /// The files of `folder` that belong to the model, with config.json made to fit the new weights.
 pub(super) fn carried_files(folder: &Path, config: &Map<String, Value>, dtype: &str) -> Result<Vec<NamedFile>> {
-    let mut config = config.clone();
-    // transformers 5 calls it `dtype`; whichever the folder has is corrected.
-    let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
-    config.insert(key.into(), torch_name(dtype).into());
-    config.remove("quantization_config");
-    let mut files = vec![json_file("config.json", &Value::Object(config))];
+    let mut files = vec![config_file(config, dtype)];
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
@@ -33,6 +28,16 @@ pub(super) fn carried_files(folder: &Path, config: &Map<String, Value>, dtype: &
         files.push((name, contents));
     }
     Ok(files)
+}
+
+/// config.json for weights of `dtype`.
+pub(super) fn config_file(config: &Map<String, Value>, dtype: &str) -> NamedFile {
+    let mut config = config.clone();
+    // transformers 5 calls it `dtype`; whichever the folder has is corrected.
+    let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    config.insert(key.into(), torch_name(dtype).into());
+    config.remove("quantization_config");
+    json_file("config.json", &Value::Object(config))
 }
 
 /// A JSON file as transformers indents it.

@@ -53,6 +53,18 @@ pub(super) fn general(architecture: &str, name: &str, folder: &Path, parameters:
     m
 }
 
+/// Where the file has them, set the facts that depend on the number of values.
+pub(super) fn correct_size(m: &mut Metadata, parameters: u64) {
+    const LABEL: &str = "general.size_label";
+    const PARAMETERS: &str = "general.parameter_count";
+    if m.get(LABEL).is_some() {
+        m.set(LABEL, size_label(parameters));
+    }
+    if m.get(PARAMETERS).is_some() {
+        m.set(PARAMETERS, parameters);
+    }
+}
+
 /// `135M`, `1.5B`: at least two digits, as llama.cpp's names have it.
 fn size_label(parameters: u64) -> String {
     let (scale, suffix) = match parameters {
@@ -87,6 +99,9 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
     }
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
     m.set(RECIPE, recipe.provenance());
+    for (key, text) in &plan.history {
+        m.set(*key, text.as_str());
+    }
     m.set(SOURCE_HASH, NO_DIGEST);
 }
 

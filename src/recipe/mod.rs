@@ -62,6 +62,8 @@ pub struct Recipe {
     pub pre: Option<String>,
     /// A chat template file, instead of the folder's own.
     pub chat_template: Option<PathBuf>,
+    /// Count the zeros in what is written, which changes nothing in it.
+    pub count_zeros: bool,
     /// Largest file; more becomes a split or shards.
     pub max_file_bytes: Option<u64>,
 }
@@ -113,6 +115,7 @@ impl Recipe {
             overrides: Vec::new(),
             pre: None,
             chat_template: None,
+            count_zeros: false,
             max_file_bytes: None,
         }
     }

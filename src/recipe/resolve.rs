@@ -7,8 +7,8 @@ use super::{Recipe, importance, metadata};
 use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Settings, glob, with_layer};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
-use crate::plan::{BlockScale, Container, Input, Plan, Reorder, TensorPlan, Why};
-use crate::source::{Origin, ROPE_FREQS, Source};
+use crate::plan::{BlockScale, Container, Input, Plan, Reorder, TensorPlan, Why, by_format};
+use crate::source::{Origin, PRUNED, ROPE_FREQS, Source};
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use crate::tokenizer;
 use serde_json::{Map, Value};
@@ -33,6 +33,8 @@ pub struct Job {
     pub importance: HashMap<String, Vec<f32>>,
     /// Columns that got the mean of their matrix.
     pub filled_columns: usize,
+    /// See [`Recipe::count_zeros`].
+    pub count_zeros: bool,
     /// Largest file.
     pub max_file_bytes: Option<u64>,
 }
@@ -192,9 +194,10 @@ impl<'a> Planner<'a> {
             let near = self.near(rule.literal());
             return Err(Error::RuleUnmatched { rule: rule.text.clone(), near });
         }
-        let source_bytes = self.source.tensors().iter().map(|t| t.bytes).sum();
+        let source_bytes = self.source.stored_bytes();
+        let history = self.source.fact(PRUNED).map(|text| (PRUNED, text.to_owned())).into_iter().collect();
         let container = self.recipe.container;
-        Ok(Plan { container, tensors: self.tensors, dropped: self.dropped, source_bytes })
+        Ok(Plan { container, tensors: self.tensors, dropped: self.dropped, source_bytes, history })
     }
 }
 
@@ -218,7 +221,7 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
     let plan = planner.finish()?;
     let options = tokenizer::Options { pre: recipe.pre.as_deref(), chat_template: recipe.chat_template.as_deref() };
     let tokenizer = tokenizer::from_folder(folder, &Value::Object(config.clone()), settings[Count::Vocab], &options)?;
-    let mut inputs = vec![folder::hash_file(&path)?];
+    let mut inputs = vec![config_hash(source, config)?];
     for file in &tokenizer.files {
         inputs.push(folder::hash_file(file)?);
     }
@@ -230,10 +233,20 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
     job(plan, Head::Gguf(m), inputs, recipe)
 }
 
+/// The hash of config.json: of the file, or of the one that a folder of the changed weights would have.
+fn config_hash(source: &Source, config: &Map<String, Value>) -> Result<(String, blake3::Hash)> {
+    if !source.is_derived() {
+        return folder::hash_file(&source.config_path());
+    }
+    let formats = by_format(source.tensors().iter().map(|t| (t.format, t.bytes)));
+    let (name, contents) = folder::config_file(config, dtype_of(&formats));
+    Ok((name, blake3::hash(&contents)))
+}
+
 fn job(plan: Plan, head: Head, inputs: Vec<(String, blake3::Hash)>, recipe: &Recipe) -> Result<Job> {
     let (importance, filled_columns) = importance::of_plan(&plan, recipe)?;
-    let (allow_non_finite, effort, max_file_bytes) = (recipe.allow_non_finite, recipe.effort, recipe.max_file_bytes);
-    Ok(Job { plan, head, inputs, allow_non_finite, effort, importance, filled_columns, max_file_bytes })
+    let Recipe { allow_non_finite, effort, count_zeros, max_file_bytes, .. } = *recipe;
+    Ok(Job { plan, head, inputs, allow_non_finite, effort, importance, filled_columns, count_zeros, max_file_bytes })
 }
 
 fn computed(name: &str, values: Vec<f32>) -> TensorPlan {
@@ -385,6 +398,9 @@ fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<
     let plan = planner.finish()?;
     let mut m = carried.clone();
     m.retain(|key| key != crate::gguf::ALIGNMENT_KEY);
+    if source.is_derived() {
+        metadata::correct_size(&mut m, plan.values());
+    }
     metadata::set_provenance(&mut m, recipe, &plan);
     metadata::apply_overrides(&mut m, recipe);
     job(plan, Head::Gguf(m), vec![metadata_hash(carried)], recipe)
@@ -403,14 +419,18 @@ fn folder_to_folder(source: &Source, recipe: &Recipe, folder: &Path, config: &Ma
     plan_as_named(&mut planner, |name| known.and_then(|a| a.by_hf(name)).map_or(Role::Other, |(rule, _)| rule.role))?;
     let plan = planner.finish()?;
     let files = folder::carried_files(folder, config, main_dtype(&plan))?;
-    let mut inputs = vec![folder::hash_file(&path)?];
+    let mut inputs = vec![config_hash(source, config)?];
     inputs.extend(files.iter().skip(1).map(|(name, contents)| (name.clone(), blake3::hash(contents))));
     job(plan, Head::Folder(files), inputs, recipe)
 }
 
 /// The dtype of most bytes.
 fn main_dtype(plan: &Plan) -> &'static str {
-    plan.formats().first().and_then(|(f, ..)| f.safetensors).unwrap_or("F32")
+    dtype_of(&plan.formats())
+}
+
+fn dtype_of(formats: &[(&'static Format, usize, u64)]) -> &'static str {
+    formats.first().and_then(|(f, ..)| f.safetensors).unwrap_or("F32")
 }
 
 fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<Job> {

@@ -120,6 +120,22 @@ fn render_text(model: &Path, report: &TextReport) -> String {
     head + &table(&lines, &[])
 }
 
+/// Perplexity before and after, and the divergence, in short.
+pub(super) fn quality(report: &TextReport) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    if let Some(beside) = &report.scores.divergence {
+        let (before, after) = (plain(beside.base_perplexity, 4), plain(report.scores.perplexity, 4));
+        rows.push(vec!["perplexity".to_owned(), format!("{before} -> {after}")]);
+        rows.push(vec!["mean KL".to_owned(), plain(Estimate { value: beside.kl.mean, error: beside.kl.error }, 6)]);
+        let same = Estimate { value: beside.same_top, error: beside.same_top_error };
+        rows.push(vec!["same top token".to_owned(), plain(same, 2) + " %"]);
+    }
+    let contexts =
+        format!("{} of {} tokens of {}", count(report.chunks, "context"), report.context, report.text.display());
+    rows.push(vec!["measured on".to_owned(), contexts]);
+    rows
+}
+
 /// A row per task and figure, a column for the model and one for the base.
 fn render_tasks(report: &EvalReport) -> String {
     let shots = report.tasks.first().map_or(0, |task| task.shots);

@@ -6,6 +6,8 @@ mod formats;
 mod generate;
 mod inspect;
 mod plan;
+mod prune;
+mod svg;
 mod text;
 
 pub use bench::{BenchModel, BenchReport, render_bench, render_bench_markdown};
@@ -15,4 +17,5 @@ pub use formats::{Measured, format_page, formats_page, shown_format};
 pub use generate::GenerateReport;
 pub use inspect::Inspection;
 pub use plan::{PlanReport, RunReport};
+pub use prune::{PruneReport, SparseTensor, render_prune};
 pub use text::{render_comparison, render_inspection, render_plan, render_run};

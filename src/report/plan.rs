@@ -65,7 +65,7 @@ pub struct TensorRow {
 pub struct Totals {
     /// Bytes of the source's tensors.
     pub bytes_before: u64,
-    /// Bytes of the output's files.
+    /// Bytes of the output: of a folder the tensors, otherwise the files.
     pub bytes_after: u64,
     /// Number of values.
     pub weights: u64,
@@ -229,7 +229,8 @@ fn totals(build: &Build) -> Totals {
     let formats = plan.formats().into_iter().map(|(f, tensors, bytes)| FormatRow { format: f.name, tensors, bytes });
     Totals {
         bytes_before: plan.source_bytes,
-        bytes_after: build.layout.bytes(),
+        // A folder has a tokenizer beside its weights, as the source has.
+        bytes_after: if build.layout.folder { plan.bytes() } else { build.layout.bytes() },
         weights: plan.values(),
         bits_per_weight: plan.bits_per_weight(),
         formats: formats.collect(),

@@ -196,6 +196,19 @@ impl Piece {
         Ok(fit)
     }
 
+    /// Zeros among the values of `buffers.encoded`.
+    pub(super) fn zeros(&self, t: &TensorPlan, level: Level, buffers: &mut Buffers) -> u64 {
+        let Some(decode) = t.format.decoder() else { return 0 };
+        let stage = size(t.format, STAGE_VALUES);
+        let mut zeros = 0;
+        for bytes in buffers.encoded.chunks(stage) {
+            buffers.decoded.set_len(bytes.len() / t.format.bytes * t.format.block);
+            decode(level, bytes, &mut buffers.decoded);
+            zeros += buffers.decoded.iter().filter(|v| **v == 0.0).count() as u64;
+        }
+        zeros
+    }
+
     /// Rearrange the rows in `buffers.stored`. A piece starts at a head, so rows count from its start.
     fn reorder(&self, t: &TensorPlan, buffers: &mut Buffers) {
         let Input::Stored { format, order, .. } = &t.input else { return };

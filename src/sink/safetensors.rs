@@ -2,7 +2,7 @@
 
 use super::{FileLayout, Layout, NO_DIGEST, SOURCE_HASH, partition};
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::{Plan, TensorPlan};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) fn layout(target: &Path, plan: &Plan, others: &[(String, Vec<u8>)], m
     let sizes: Vec<u64> = plan.tensors.iter().map(|t| t.bytes()).collect();
     // The usual bound gives way to a larger tensor, one that was asked for does not.
     let largest = sizes.iter().copied().max().unwrap_or(0);
-    let reserve = header(&plan.tensors).0.len() as u64;
+    let reserve = header(&plan.tensors, &plan.history).0.len() as u64;
     let parts = partition(&sizes, reserve, Some(max.unwrap_or_else(|| SHARD_BYTES.max(largest + reserve))))?;
     let mut weight_map = Map::new();
     for (number, part) in parts.iter().enumerate() {
@@ -29,7 +29,7 @@ pub(super) fn layout(target: &Path, plan: &Plan, others: &[(String, Vec<u8>)], m
             1 => "model.safetensors".to_owned(),
             count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
         };
-        let (head, digest) = header(&plan.tensors[part.clone()]);
+        let (head, digest) = header(&plan.tensors[part.clone()], &plan.history);
         let file = layout.files.len();
         let mut at = head.len() as u64;
         for t in &plan.tensors[part.clone()] {
@@ -51,9 +51,12 @@ pub(super) fn layout(target: &Path, plan: &Plan, others: &[(String, Vec<u8>)], m
 }
 
 /// Length, JSON and padding; and where the digest's digits stand.
-fn header(tensors: &[crate::plan::TensorPlan]) -> (Vec<u8>, u64) {
+fn header(tensors: &[TensorPlan], history: &[(&'static str, String)]) -> (Vec<u8>, u64) {
     let mut table = Map::new();
-    let facts = json!({ "format": "pt", "tersor.version": env!("CARGO_PKG_VERSION"), SOURCE_HASH: NO_DIGEST });
+    let mut facts = json!({ "format": "pt", "tersor.version": env!("CARGO_PKG_VERSION"), SOURCE_HASH: NO_DIGEST });
+    for (key, text) in history {
+        facts[*key] = text.as_str().into();
+    }
     table.insert("__metadata__".into(), facts);
     let mut at = 0;
     for t in tensors {

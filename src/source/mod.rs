@@ -2,12 +2,14 @@
 //!
 //! What a path holds is decided by content, never by its extension.
 
+mod derived;
 mod gguf;
 mod hub;
 mod safetensors;
 mod settings;
 mod shards;
 
+pub use derived::{Content, Derive};
 pub use settings::ROPE_FREQS;
 
 use crate::error::{Error, Result};
@@ -19,9 +21,13 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// An opened checkpoint.
-#[derive(Debug)]
+/// What was pruned and how, as the writer left it in the file.
+pub const PRUNED: &str = "tersor.prune";
+
+/// An opened checkpoint, or what a pass makes of one.
+#[derive(Clone, Debug)]
 pub struct Source {
     /// What the user's path was found to mean.
     pub path: PathBuf,
@@ -29,15 +35,19 @@ pub struct Source {
     pub name: String,
     /// Where its facts come from.
     pub origin: Origin,
-    files: Vec<DataFile>,
+    files: Arc<Vec<DataFile>>,
     tensors: Vec<TensorInfo>,
     places: Vec<Place>,
     by_name: HashMap<String, TensorId>,
     facts: HashMap<String, String>,
+    /// See [`Source::is_derived`].
+    derived: bool,
+    /// See [`Source::stored_bytes`].
+    stored_bytes: u64,
 }
 
 /// What stands beside the tensors.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Origin {
     /// A folder with config.json.
     HuggingFace {
@@ -62,11 +72,11 @@ struct DataFile {
     len: u64,
 }
 
-/// Where a tensor's bytes lie.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    file: usize,
-    offset: u64,
+/// Where a tensor's bytes come from.
+#[derive(Clone, Debug)]
+enum Place {
+    File { number: usize, offset: u64 },
+    Derived(Arc<dyn Derive>),
 }
 
 /// The tensors of one file, as its header lists them.
@@ -125,14 +135,17 @@ impl Source {
             path,
             name,
             origin,
-            files: Vec::new(),
+            files: Arc::default(),
             tensors: Vec::new(),
             places: Vec::new(),
             by_name: HashMap::new(),
             facts: HashMap::new(),
+            derived: false,
+            stored_bytes: 0,
         };
+        let mut opened = Vec::new();
         for (file, table) in files {
-            let number = source.files.len();
+            let number = opened.len();
             if number == 0 {
                 source.facts = table.facts;
             }
@@ -142,11 +155,13 @@ impl Source {
                     let place = format!("tensor `{}`", tensor.name);
                     return Err(Error::malformed(&file.path, place, "a second one", "unique names"));
                 }
+                source.stored_bytes += tensor.bytes;
                 source.tensors.push(tensor);
-                source.places.push(Place { file: number, offset });
+                source.places.push(Place::File { number, offset });
             }
-            source.files.push(file);
+            opened.push(file);
         }
+        source.files = Arc::new(opened);
         Ok(source)
     }
 
@@ -178,10 +193,19 @@ impl Source {
     /// # Errors
     /// [`Error::Io`], also when the file became shorter since it was opened.
     pub fn read(&self, id: TensorId, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let place = self.places[id.0];
-        let file = &self.files[place.file];
         debug_assert!(offset + buffer.len() as u64 <= self.tensors[id.0].bytes);
-        file.file.read_exact_at(buffer, place.offset + offset).map_err(Error::io("read", &file.path))
+        match &self.places[id.0] {
+            Place::File { number, offset: start } => {
+                let file = &self.files[*number];
+                file.file.read_exact_at(buffer, start + offset).map_err(Error::io("read", &file.path))
+            }
+            Place::Derived(derive) => derive.read(offset, buffer),
+        }
+    }
+
+    /// Bytes of the tensors in the files, whatever a pass leaves of them.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
     }
 
     /// Bytes of all data files.

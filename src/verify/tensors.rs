@@ -2,12 +2,12 @@
 
 use super::Comparison;
 use crate::error::Result;
+use crate::machine::in_parallel;
 use crate::plan::TensorPlan;
 use crate::recipe::{Job, RECIPE, imatrix_in};
 use crate::run::{Limits, Rederive};
 use crate::source::Source;
 use crate::tensor::TensorId;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tersor_kernels::{Fit, Level};
 
 /// What one tensor turned out to be.
@@ -17,9 +17,6 @@ enum Outcome {
     Unread,
     Differs(String),
 }
-
-/// The tensor's position in the plan, what it turned out to be, and the name and hash of the base's tensor.
-type Row = (usize, Outcome, Option<(String, blake3::Hash)>);
 
 /// Compare all; gives the hash of the base.
 pub(super) fn compare(
@@ -43,29 +40,14 @@ pub(super) fn compare(
     let known = imatrix_in(written.fact(RECIPE).unwrap_or_default()).is_none() || !job.importance.is_empty();
     let ours = known && written.fact("tersor.version") == Some(env!("CARGO_PKG_VERSION"));
     let rederive = Rederive::new(job, base, limits.level)?;
-    let next = AtomicUsize::new(0);
-    let worker = || -> Result<Vec<Row>> {
-        let mut done = Vec::new();
-        loop {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            let Some((t, id)) = plan.get(n) else { return Ok(done) };
-            let (outcome, hash) = one(&rederive, t, *id, written, ours, limits.level)?;
-            done.push((n, outcome, hash));
-        }
-    };
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..limits.threads.max(1)).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
-    });
-    let mut all = Vec::new();
-    for result in results {
-        all.extend(result?);
-    }
-    all.sort_by_key(|(n, ..)| *n);
+    let all = in_parallel(limits.threads, plan.len(), |n| {
+        let (t, id) = &plan[n];
+        one(&rederive, t, *id, written, ours, limits.level)
+    })?;
     let mut hashes = Vec::new();
-    for (n, outcome, hash) in all {
+    for ((t, _), (outcome, hash)) in plan.iter().zip(all) {
         hashes.extend(hash);
-        count(&plan[n].0, outcome, comparison);
+        count(t, outcome, comparison);
     }
     Ok(rederive.source_hash(hashes))
 }

@@ -129,6 +129,7 @@ impl<B: Block32> Decoding for B {
     const BLOCK: usize = BLOCK;
     const BYTES: usize = B::BYTES;
     const ABOUT: &'static str = B::ABOUT;
+    const HOLDS_ZERO: bool = !B::AFFINE;
 
     #[inline(always)]
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]) {

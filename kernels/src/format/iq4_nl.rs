@@ -17,6 +17,7 @@ pub(super) const ZERO: u8 = 128;
 impl Decoding for Iq4Nl {
     const BLOCK: usize = BLOCK;
     const BYTES: usize = 18;
+    const HOLDS_ZERO: bool = false;
     const ABOUT: &'static str = "f16 d, then 16 bytes as in q4_0; w = d * level[q], with the levels \
         -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113.";
 

@@ -15,6 +15,7 @@ pub(super) struct Iq4Xs;
 impl Decoding for Iq4Xs {
     const BLOCK: usize = SUPER;
     const BYTES: usize = 136;
+    const HOLDS_ZERO: bool = false;
     const ABOUT: &'static str = "f16 d, u16 with the upper two bits of eight scales from bit 0 up, 4 bytes with their low \
         halves (even ones low), then for each 32 values 16 bytes as in q4_0; w = d * (sc - 32) * level[q], levels as in \
         iq4_nl.";

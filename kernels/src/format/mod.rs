@@ -78,6 +78,8 @@ pub struct Codec {
     pub worst: fn(&[f32]) -> f32,
     /// Products with activations; `None` for formats that models are not run in.
     pub product: Option<Product>,
+    /// A zero always stays one, whatever stands beside it.
+    pub holds_zero: bool,
     /// One paragraph: layout and rounding.
     pub about: &'static str,
 }
@@ -256,6 +258,8 @@ pub(crate) trait Decoding {
     const BLOCK: usize;
     const BYTES: usize;
     const ABOUT: &'static str;
+    /// See [`Codec::holds_zero`].
+    const HOLDS_ZERO: bool = true;
 
     /// Decode whole blocks. Inlined into one copy per level, so it must not call closures (they lose the level).
     fn decode<L: Lanes>(l: L, src: &[u8], dst: &mut [f32]);
@@ -278,7 +282,8 @@ impl Codec {
     }
 
     const fn decode_only<F: Decoding>() -> Codec {
-        Codec { decode: level::decode::<F>, encode: None, worst: no_error, product: None, about: F::ABOUT }
+        let (decode, holds_zero, about) = (level::decode::<F>, F::HOLDS_ZERO, F::ABOUT);
+        Codec { decode, encode: None, worst: no_error, product: None, holds_zero, about }
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) struct Q2K;
 impl Decoding for Q2K {
     const BLOCK: usize = SUPER;
     const BYTES: usize = 84;
+    const HOLDS_ZERO: bool = false;
     const ABOUT: &'static str = "16 bytes, one for each 16 values: scale sc in the low, minimum m in the high half; \
         64 bytes: of each 32 bytes, byte j holds elements j, j + 32, j + 64 and j + 96 of 128 from bit 0 up; \
         f16 d, f16 dmin; w = d * sc * q - dmin * m.";

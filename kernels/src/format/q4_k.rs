@@ -12,6 +12,7 @@ pub(super) struct Q4K;
 impl Decoding for Q4K {
     const BLOCK: usize = SUPER;
     const BYTES: usize = 144;
+    const HOLDS_ZERO: bool = false;
     const ABOUT: &'static str = "f16 d, f16 dmin, 12 bytes with a six-bit scale sc and minimum m for each 32 values, \
         then 128 bytes: of each 32 bytes, byte j holds element j of 64 in its low and j + 32 in its high half; \
         w = d * sc * q - dmin * m.";

@@ -13,6 +13,7 @@ pub(super) struct Q5K;
 impl Decoding for Q5K {
     const BLOCK: usize = SUPER;
     const BYTES: usize = 176;
+    const HOLDS_ZERO: bool = false;
     const ABOUT: &'static str = "f16 d, f16 dmin and 12 bytes of scales and minimums as in q4_k, then 32 bytes of fifth \
         bits (of element 32i + j at bit i of byte j), then 128 bytes of low halves as in q4_k; \
         w = d * sc * q - dmin * m.";

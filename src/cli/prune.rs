@@ -1,0 +1,191 @@
+//! `tersor prune`.
+
+use super::args::{AllocateArg, CalibrationArgs, MethodArg, PruneArgs, ScopeArg, TextArgs};
+use super::interrupt::Writing;
+use super::progress::{Unit, metered};
+use super::{calibrate, eval, model, print, print_json, write};
+use crate::build::Build;
+use crate::calib::Statistics;
+use crate::error::{Error, Result};
+use crate::model::Weights;
+use crate::plan::Container;
+use crate::prune::{Allocate, Method, Scope, Settings, Sizes, Wanted, prune};
+use crate::recipe::{Recipe, Target};
+use crate::report::{PruneReport, TextReport, render_prune};
+use crate::sink::write_file;
+use crate::source::Source;
+use crate::windows::{Text, Windows};
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::process::ExitCode;
+use tersor_kernels::Level;
+
+/// Channels are rounded to this unless the output has larger blocks.
+const MULTIPLE: u64 = 32;
+
+pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
+    check_options(args)?;
+    let output = args.write.output.as_deref();
+    if let Some(path) = output.filter(|path| path.exists() && !args.write.force && !args.write.dry_run) {
+        return Err(Error::Exists { path: path.to_owned() });
+    }
+    let source = Source::open(&args.model)?;
+    let measured = TextArgs { text: args.text.clone(), ctx: args.ctx, chunks: args.chunks };
+    let windows = model::windows(&measured, &source, None)?;
+    let method = method(args, &source)?;
+    let (unit, total) = match &method {
+        Method::Depth { windows, search, .. } => (Unit::Tokens, windows.total() * if *search { 2 } else { 1 }),
+        _ => (Unit::Bytes, source.stored_bytes()),
+    };
+    let pruned = metered(args.write.quiet, unit, total, |progress| {
+        prune(source, &method, &Settings { level: Level::best(), threads: args.write.threads.get(), progress })
+    })?;
+    let options = write::options(&args.write);
+    let build = ManuallyDrop::new(Build::of(pruned.source.clone(), &recipe(args), options)?);
+    let planned = PruneReport::planned(&method, &pruned, &build);
+    if let (true, [first, ..]) = (args.strict, &planned.formats_without_zero[..]) {
+        return Err(Error::Usage {
+            problem: format!("{first} cannot hold a zero, so pruned weights would come back"),
+            hint: "choose a type that can, such as q8_0, q4_0 or q6_k, or leave out `--strict`".into(),
+        });
+    }
+    let report = if args.write.dry_run {
+        planned
+    } else {
+        let built = metered(args.write.quiet, Unit::Bytes, write::bytes(&build), |meter| {
+            let _writing = Writing::begin();
+            build.write(meter)
+        })?;
+        let mut report = PruneReport::written(&method, &pruned, &build, &built);
+        if let Some((text, windows)) = args.text.as_deref().zip(windows.as_ref()) {
+            report.quality = Some(quality(args, text, windows, &build.layout.target)?);
+        }
+        report
+    };
+    if let Some(path) = &args.svg {
+        let picture = report.svg().ok_or_else(|| Error::Usage {
+            problem: "nothing was measured that `--svg` could show".into(),
+            hint: "leave it out with `--drop` and `--dry-run`".into(),
+        })?;
+        write_file(path, picture.into_bytes(), args.write.force)?;
+    }
+    if args.write.json {
+        print_json(&report)
+    } else {
+        print(&render_prune(&report))
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An option of another method would do nothing.
+fn check_options(args: &PruneArgs) -> Result<()> {
+    use MethodArg::{Depth, Magnitude, Wanda, Width};
+    let options: [(&str, bool, &[MethodArg]); 12] = [
+        ("--sparsity", !args.sparsity.is_empty(), &[Magnitude, Wanda]),
+        ("--scope", args.scope.is_some(), &[Magnitude]),
+        ("--imatrix", args.imatrix.is_some(), &[Wanda, Width]),
+        ("--calibration", args.calibration.is_some() && args.drop.is_none(), &[Wanda, Width, Depth]),
+        ("--allocate", args.allocate.is_some(), &[Wanda]),
+        ("--keep", args.keep.is_some(), &[Depth]),
+        ("--drop", args.drop.is_some(), &[Depth]),
+        ("--search", args.search, &[Depth]),
+        ("--ffn", args.ffn.is_some(), &[Width]),
+        ("--heads", args.heads.is_some(), &[Width]),
+        ("--hidden", args.hidden.is_some(), &[Width]),
+        ("--multiple", args.multiple.is_some(), &[Width]),
+    ];
+    let name = |method: &MethodArg| format!("`--method {}`", format!("{method:?}").to_lowercase());
+    if let Some((option, _, of)) = options.iter().find(|(_, given, of)| *given && !of.contains(&args.method)) {
+        let of: Vec<String> = of.iter().map(name).collect();
+        return Err(Error::Usage {
+            problem: format!("`{option}` has no effect with {}", name(&args.method)),
+            hint: format!("it is for {}", of.join(" and ")),
+        });
+    }
+    if args.calibration.is_some() && args.drop.is_some() {
+        let problem = "`--calibration` has no effect with `--drop`".to_owned();
+        return Err(Error::Usage { problem, hint: "it is for `--keep`".into() });
+    }
+    Ok(())
+}
+
+fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
+    let missing =
+        |what: &str, hint: &str| Err(Error::Usage { problem: format!("{what} is missing"), hint: hint.into() });
+    match args.method {
+        MethodArg::Magnitude => {
+            let scope = match args.scope {
+                None | Some(ScopeArg::Row) => Scope::Row,
+                Some(ScopeArg::Tensor) => Scope::Tensor,
+                Some(ScopeArg::Global) => Scope::Global,
+            };
+            Ok(Method::Magnitude { wanted: Wanted::new(&args.sparsity)?, scope })
+        }
+        MethodArg::Wanda => {
+            let wanted = Wanted::new(&args.sparsity)?;
+            let allocate = match args.allocate {
+                None | Some(AllocateArg::Uniform) => Allocate::Uniform,
+                Some(AllocateArg::Owl) => Allocate::Owl,
+            };
+            Ok(Method::Wanda { wanted, statistics: statistics(args)?, allocate })
+        }
+        MethodArg::Depth => match (&args.drop, args.keep, &args.calibration) {
+            (Some(blocks), ..) => Ok(Method::Drop(blocks.clone())),
+            (None, Some(keep), Some(path)) => {
+                let windows = Windows::cut(source, &Text { path, context: args.ctx, chunks: args.chunks })?;
+                Ok(Method::Depth { keep, windows, search: args.search })
+            }
+            (None, Some(_), None) => missing("a text that blocks are judged on", "pass `--calibration FILE`"),
+            (None, None, _) => missing("how many blocks stay, or which go", "pass `--keep N` or `--drop N,N-N`"),
+        },
+        MethodArg::Width => {
+            let follows = args.r#type.map_or(0, |t| t.base().block as u64);
+            let multiple = args.multiple.unwrap_or(MULTIPLE.max(follows));
+            let sizes = Sizes { ffn: args.ffn, heads: args.heads, hidden: args.hidden, multiple };
+            if [sizes.ffn, sizes.heads, sizes.hidden].iter().all(Option::is_none) {
+                return missing("a size", "pass `--ffn N`, `--heads N` or `--hidden N`");
+            }
+            Ok(Method::Width { sizes, statistics: statistics(args)? })
+        }
+    }
+}
+
+fn statistics(args: &PruneArgs) -> Result<Statistics> {
+    match (&args.imatrix, &args.calibration) {
+        (Some(file), _) => Statistics::read(file),
+        (None, Some(text)) => {
+            let how = CalibrationArgs { calibration: None, ctx: args.ctx, chunks: args.chunks };
+            let run = calibrate::Run {
+                threads: args.write.threads,
+                memory: args.write.memory,
+                quiet: args.write.quiet,
+                keep: None,
+            };
+            calibrate::statistics(&args.model, text, &how, &run)
+        }
+        (None, None) => Err(Error::Usage {
+            problem: "this method needs statistics of the model's activations".into(),
+            hint: "pass `--imatrix FILE` from `tersor calibrate`, or `--calibration FILE` with a text".into(),
+        }),
+    }
+}
+
+fn recipe(args: &PruneArgs) -> Recipe {
+    let to_gguf = args.write.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e == "gguf"));
+    let (container, target) = match args.r#type {
+        Some(kind) => (Container::Gguf, Target::Type(kind)),
+        None if to_gguf => (Container::Gguf, Target::Keep),
+        None => (Container::Safetensors, Target::Keep),
+    };
+    let (rules, strict, max_file_bytes) = (args.rules.clone(), args.strict, args.write.split_max_size);
+    Recipe { rules, strict, max_file_bytes, count_zeros: true, ..Recipe::new(container, target) }
+}
+
+/// The output beside the model that was pruned.
+fn quality(args: &PruneArgs, text: &Path, windows: &Windows, output: &Path) -> Result<TextReport> {
+    let quiet = args.write.quiet;
+    let load = |path: &Path, weights| model::load(Source::open(path)?, weights, args.write.threads.get(), quiet);
+    let base = load(&args.model, Weights::Decoded)?;
+    let pruned = load(output, Weights::AsStored)?;
+    Ok(TextReport::new(text, windows, eval::scores(&pruned, Some(&base), windows, quiet)?))
+}
