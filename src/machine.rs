@@ -70,7 +70,7 @@ pub fn in_parallel<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -
     };
     let mut all: Vec<(usize, Result<T>)> = std::thread::scope(|scope| {
         // A system that gives fewer threads than asked gets the work done by those, and by this one.
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, &worker).ok();
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
         let workers: Vec<_> = (1..threads.clamp(1, count.max(1))).map_while(spawn).collect();
         let own = worker();
         let join = |w: std::thread::ScopedJoinHandle<'_, _>| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p));

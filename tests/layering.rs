@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "verify",
     "generate",
     "eval",
+    "prune",
     "bench",
     "build",
     "report",

@@ -1,11 +1,12 @@
 //! The clap tree: what can be typed. No decisions here.
 
 use crate::machine::all_threads;
-use crate::prune::SparsityRule;
+use crate::prune::{Sparsity, SparsityRule};
 use crate::recipe::{Fallback, FileType, Override, Rule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::str::FromStr;
 use tersor_kernels::Format;
 
 /// Makes trained models small: reads a Hugging Face checkpoint or GGUF, writes GGUF or safetensors.
@@ -24,6 +25,8 @@ pub(super) enum Command {
     Convert(ConvertArgs),
     /// Make weights zero, or take out blocks, heads and channels
     Prune(PruneArgs),
+    /// Measure what it costs to prune or to quantize each block and matrix
+    Sensitivity(SensitivityArgs),
     /// Show configuration, tensors, formats and bits per weight
     Inspect(InspectArgs),
     /// Compare a written model with the one it was made from
@@ -122,8 +125,9 @@ pub(super) struct PruneArgs {
     /// Statistics of the model's activations, for wanda and width
     #[arg(long, value_name = "FILE", conflicts_with = "calibration")]
     pub(super) imatrix: Option<PathBuf>,
-    /// How the blocks share the sparsity: all alike, or less where weights stand out [default: uniform]
-    #[arg(long, value_enum)]
+    /// How the blocks share the sparsity: all alike (uniform), less where weights stand out (owl), or less where `tersor
+    /// sensitivity` measured that it costs more (its file) [default: uniform]
+    #[arg(long, value_name = "uniform|owl|FILE")]
     pub(super) allocate: Option<AllocateArg>,
     /// Number of blocks that stay
     #[arg(long, value_name = "N", conflicts_with = "drop")]
@@ -192,10 +196,61 @@ pub(super) enum ScopeArg {
     Global,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Debug)]
 pub(super) enum AllocateArg {
     Uniform,
     Owl,
+    File(PathBuf),
+}
+
+impl FromStr for AllocateArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "uniform" => AllocateArg::Uniform,
+            "owl" => AllocateArg::Owl,
+            path => AllocateArg::File(path.into()),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SensitivityArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
+    pub(super) model: PathBuf,
+    /// Text on which the changed model is compared with the whole one
+    #[arg(long, value_name = "FILE")]
+    pub(super) text: PathBuf,
+    /// Sparsity of what is pruned
+    #[arg(long, value_name = "VALUE", default_value = "0.5")]
+    pub(super) sparsity: Sparsity,
+    /// Prune by magnitude times input, with these statistics, in place of magnitude
+    #[arg(long, value_name = "FILE")]
+    pub(super) imatrix: Option<PathBuf>,
+    /// Format of what is quantized
+    #[arg(long, value_name = "FORMAT", default_value = "q4_0", value_parser = crate::recipe::written_format)]
+    pub(super) format: &'static Format,
+    /// Only whole blocks, not each of their matrices too
+    #[arg(long)]
+    pub(super) blocks: bool,
+    /// Tokens of a context
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(super) ctx: usize,
+    /// Contexts at most
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
+    pub(super) chunks: usize,
+    /// Output file
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) output: PathBuf,
+    /// Replace an existing output
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) threads: ThreadsArg,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -299,6 +354,9 @@ impl ThreadsArg {
 pub(super) struct InspectArgs {
     /// A Hugging Face folder, a safetensors file, a GGUF file, or org/name[@revision]
     pub(super) path: PathBuf,
+    /// Count zeros, which reads all weights
+    #[arg(long)]
+    pub(super) sparsity: bool,
     /// Print as JSON
     #[arg(long)]
     pub(super) json: bool,

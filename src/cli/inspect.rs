@@ -1,14 +1,21 @@
 //! `tersor inspect`.
 
 use super::args::InspectArgs;
+use super::progress::{Unit, metered};
 use super::{print, print_json};
 use crate::error::Result;
+use crate::machine::all_threads;
 use crate::report::{Inspection, render_inspection};
 use crate::source::Source;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &InspectArgs) -> Result<ExitCode> {
-    let inspection = Inspection::new(&Source::open(&args.path)?);
+    let source = Source::open(&args.path)?;
+    let mut inspection = Inspection::new(&source);
+    if args.sparsity {
+        let zeros = metered(args.json, Unit::Bytes, source.stored_bytes(), |meter| source.zeros(all_threads(), meter))?;
+        inspection.set_zeros(zeros);
+    }
     if args.json {
         print_json(&inspection)
     } else {

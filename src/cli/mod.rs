@@ -15,6 +15,7 @@ mod model;
 mod progress;
 mod prune;
 mod quantize;
+mod sensitivity;
 mod verify;
 mod write;
 
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Quantize(args) => quantize::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Prune(args) => prune::run(args),
+        Command::Sensitivity(args) => sensitivity::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),

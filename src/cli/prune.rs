@@ -9,7 +9,7 @@ use crate::calib::Statistics;
 use crate::error::{Error, Result};
 use crate::model::Weights;
 use crate::plan::Container;
-use crate::prune::{Allocate, Method, Scope, Settings, Sizes, Wanted, prune};
+use crate::prune::{Allocate, Method, Scope, Sensitivity, Settings, Sizes, Wanted, prune};
 use crate::recipe::{Recipe, Target};
 use crate::report::{PruneReport, TextReport, render_prune};
 use crate::sink::write_file;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
     })?;
     let options = write::options(&args.write);
     let build = ManuallyDrop::new(Build::of(pruned.source.clone(), &recipe(args), options)?);
-    let planned = PruneReport::planned(&method, &pruned, &build);
+    let planned = PruneReport::planned(&pruned, &build);
     if let (true, [first, ..]) = (args.strict, &planned.formats_without_zero[..]) {
         return Err(Error::Usage {
             problem: format!("{first} cannot hold a zero, so pruned weights would come back"),
@@ -56,7 +56,7 @@ pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
             let _writing = Writing::begin();
             build.write(meter)
         })?;
-        let mut report = PruneReport::written(&method, &pruned, &build, &built);
+        let mut report = PruneReport::written(&pruned, &build, &built);
         if let Some((text, windows)) = args.text.as_deref().zip(windows.as_ref()) {
             report.quality = Some(quality(args, text, windows, &build.layout.target)?);
         }
@@ -123,9 +123,10 @@ fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
         }
         MethodArg::Wanda => {
             let wanted = Wanted::new(&args.sparsity)?;
-            let allocate = match args.allocate {
+            let allocate = match &args.allocate {
                 None | Some(AllocateArg::Uniform) => Allocate::Uniform,
                 Some(AllocateArg::Owl) => Allocate::Owl,
+                Some(AllocateArg::File(path)) => Allocate::Measured(Sensitivity::read(path)?),
             };
             Ok(Method::Wanda { wanted, statistics: statistics(args)?, allocate })
         }

@@ -2,7 +2,8 @@
 
 use super::Model;
 use super::attention::Kept;
-use super::layer::Pass;
+use super::layer::{Layer, Pass};
+use super::load::Block;
 use crate::error::{Error, Result};
 use tersor_kernels::matmul::Activations;
 
@@ -61,13 +62,23 @@ impl<'m> Session<'m> {
 
     /// The hidden states of tokens after those so far through some blocks, in the order given. No token is added, so
     /// that the same ones can take another way.
-    pub fn through(&mut self, blocks: impl IntoIterator<Item = usize> + Send, hidden: &mut [f32]) {
-        let (model, frame) = (self.model, &self.model.frame);
+    pub fn through(&mut self, blocks: impl IntoIterator<Item = usize>, hidden: &mut [f32]) {
+        let layers = &self.model.layers;
+        self.run(blocks.into_iter().map(|n| (n, &layers[n])).collect(), hidden);
+    }
+
+    /// The same through `block` in place of the model's block `n`.
+    pub fn through_another(&mut self, n: usize, block: &Block, hidden: &mut [f32]) {
+        self.run(vec![(n, &block.0)], hidden);
+    }
+
+    fn run(&mut self, layers: Vec<(usize, &Layer)>, hidden: &mut [f32]) {
+        let frame = &self.model.frame;
         frame.pool.install(|| {
-            let turns = &frame.turns(self.position, hidden.len() / model.norm.len());
+            let turns = &frame.turns(self.position, hidden.len() / self.model.norm.len());
             let mut pass = Pass { frame, position: self.position, turns, packed: &mut self.packed, watched: None };
-            for n in blocks {
-                pass.run(&model.layers[n], &mut self.kept[n], hidden);
+            for (n, layer) in layers {
+                pass.run(layer, &mut self.kept[n], hidden);
             }
         });
     }

@@ -36,6 +36,21 @@ impl Model {
     }
 }
 
+/// The weights of one block, to be run in place of a model's own.
+pub struct Block(pub(super) Layer);
+
+impl Model {
+    /// Block `n` as `source` has it, a checkpoint of the same settings. Its weights are decoded to f32.
+    ///
+    /// # Errors
+    /// Tensors that are missing or of another shape, files that cannot be read.
+    pub fn block_of(&self, source: &Source, n: usize) -> Result<Block> {
+        let (settings, level) = (&self.frame.settings, self.frame.level);
+        let loader = Loader { source, settings, weights: Weights::Decoded, level, progress: &Silent };
+        self.frame.pool.install(|| loader.layer(n as u32)).map(Block)
+    }
+}
+
 /// What the blocks of `source` share.
 pub(super) fn frame(source: &Source, level: Level, threads: usize) -> Result<Frame> {
     check_plain(source)?;

@@ -17,6 +17,7 @@ mod rotary;
 mod watch;
 
 pub use forward::Session;
+pub use load::Block;
 pub use observe::{Observer, Sums};
 
 use crate::arch::{Count, Settings};

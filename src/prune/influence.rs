@@ -100,14 +100,14 @@ pub(super) fn load(reader: &Reader<'_>) -> Result<Model> {
 }
 
 /// Positions of a context whose predictions are compared, over its second half.
-fn scored(context: usize) -> impl Iterator<Item = usize> {
+pub(super) fn scored(context: usize) -> impl Iterator<Item = usize> {
     let Range { start, end } = context / 2..context - 1;
     let count = POSITIONS.min(end - start);
     (0..count).map(move |n| start + n * (end - start) / count)
 }
 
 /// Logits at the scored positions of a context.
-fn predictions(model: &Model, session: &Session<'_>, hidden: &[f32], windows: &Windows) -> Result<Vec<f32>> {
+pub(super) fn predictions(model: &Model, session: &Session<'_>, hidden: &[f32], windows: &Windows) -> Result<Vec<f32>> {
     let width = hidden.len() / windows.context;
     let some: Vec<f32> = scored(windows.context).flat_map(|at| &hidden[at * width..][..width]).copied().collect();
     let mut logits = Vec::new();

@@ -77,8 +77,8 @@ impl Row<'_> {
         format.decoder().expect("checked before")(*level, bytes, &mut self.values);
         self.scores.clear();
         self.scores.extend(scores(&self.values, norms.as_deref()));
-        let mut fit = Fit::default();
-        fit.energy = self.values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+        let energy = self.values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+        let mut fit = Fit { error: 0.0, energy };
         let mut zero = |i: usize| {
             bytes[i * format.bytes..][..format.bytes].fill(0);
             fit.error += f64::from(self.values[i]) * f64::from(self.values[i]);

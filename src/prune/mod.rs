@@ -9,12 +9,14 @@ mod influence;
 mod mask;
 mod owl;
 mod pieces;
+mod sensitivity;
 mod sparsity;
 mod take;
 mod threshold;
 mod width;
 
 pub use owl::{OUTLIER, SPREAD};
+pub use sensitivity::{Cost, Costs, Probe, Sensitivity, sensitivity};
 pub use sparsity::{Sparsity, SparsityRule, Wanted};
 pub use width::{SizeChange, Sizes};
 
@@ -92,18 +94,22 @@ impl Scope {
 }
 
 /// How blocks share a sparsity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Allocate {
     /// All alike.
     Uniform,
     /// By their outliers, see [`OUTLIER`] and [`SPREAD`].
     Owl,
+    /// By the divergence that pruning each of them was measured to cost, in place of outliers.
+    Measured(Sensitivity),
 }
 
 /// A pruned model.
 pub struct Pruned {
     /// The model.
     pub source: Source,
+    /// What was done, in one line.
+    pub how: String,
     /// Tensors that got zeros.
     pub masks: Vec<Mask>,
     /// Zeros that were asked for in all of them.
@@ -173,7 +179,7 @@ pub fn prune(source: Source, method: &Method, settings: &Settings<'_>) -> Result
         Method::Wanda { wanted, statistics, allocate } => {
             let targets = targets(&source, wanted)?;
             let norms = norms(&source, &targets, statistics)?;
-            let targets = allocated(&reader, targets, &norms, *allocate)?;
+            let targets = allocated(&reader, targets, &norms, allocate)?;
             let zeros = targets.iter().map(|t| by_row(&source, t)).collect();
             masked(&source, targets, Zeros { each: zeros, together: 0 }, &norms, level)
         }
@@ -185,42 +191,39 @@ pub fn prune(source: Source, method: &Method, settings: &Settings<'_>) -> Result
             Pruned { sizes: narrowing.changes, narrowed: narrowing.lost, ..Pruned::of(source) }
         }
     };
+    pruned.how = provenance(method, &pruned);
     let before = source.fact(PRUNED).map(|text| format!("{text}; ")).unwrap_or_default();
-    pruned.source.set_fact(PRUNED, before + &method.to_string());
+    pruned.source.set_fact(PRUNED, before + &pruned.how);
     Ok(pruned)
 }
 
-impl std::fmt::Display for Method {
-    /// One line for the file's provenance.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Method::Magnitude { wanted, scope } => write!(f, "magnitude sparsity={wanted} scope={}", scope.name()),
-            Method::Wanda { wanted, statistics, allocate } => {
-                let owl = if *allocate == Allocate::Owl { " allocate=owl" } else { "" };
-                write!(f, "wanda sparsity={wanted} imatrix={}{owl}", statistics.digest())
-            }
-            Method::Drop(blocks) => {
-                let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
-                write!(f, "depth drop={}", blocks.join(","))
-            }
-            Method::Depth { keep, search, .. } => {
-                write!(f, "depth keep={keep}{}", if *search { " search" } else { "" })
-            }
-            Method::Width { sizes, statistics } => {
-                f.write_str("width")?;
-                for (name, size) in [("ffn", sizes.ffn), ("heads", sizes.heads), ("hidden", sizes.hidden)] {
-                    size.iter().try_for_each(|size| write!(f, " {name}={size}"))?;
-                }
-                write!(f, " multiple={} imatrix={}", sizes.multiple, statistics.digest())
-            }
+/// One line for the file's provenance: what decides the output, as it was decided.
+fn provenance(method: &Method, pruned: &Pruned) -> String {
+    match method {
+        Method::Magnitude { wanted, scope } => format!("magnitude sparsity={wanted} scope={}", scope.name()),
+        Method::Wanda { wanted, statistics, allocate } => {
+            let allocate = match allocate {
+                Allocate::Uniform => String::new(),
+                Allocate::Owl => " allocate=owl".into(),
+                Allocate::Measured(sensitivity) => format!(" allocate={}", sensitivity.digest()),
+            };
+            format!("wanda sparsity={wanted} imatrix={}{allocate}", statistics.digest())
+        }
+        Method::Drop(_) | Method::Depth { .. } => {
+            let gone = pruned.blocks.iter().filter(|block| block.new.is_none());
+            format!("depth drop={}", gone.map(|block| block.old.to_string()).collect::<Vec<_>>().join(","))
+        }
+        Method::Width { statistics, .. } => {
+            let sizes = pruned.sizes.iter().map(|size| format!("{}={}", size.key, size.after));
+            format!("width {} imatrix={}", sizes.collect::<Vec<_>>().join(" "), statistics.digest())
         }
     }
 }
 
 impl Pruned {
     fn of(source: Source) -> Pruned {
-        let (masks, asked, blocks, sizes, narrowed) = Default::default();
-        Pruned { source, masks, asked, blocks, sizes, narrowed }
+        let (how, masks, asked, blocks, sizes, narrowed) = Default::default();
+        Pruned { source, how, masks, asked, blocks, sizes, narrowed }
     }
 }
 
@@ -289,8 +292,8 @@ fn norms(source: &Source, targets: &[Target], statistics: &Statistics) -> Result
 }
 
 /// The targets with their block's share of the sparsity.
-fn allocated(reader: &Reader<'_>, targets: Vec<Target>, norms: &Norms, allocate: Allocate) -> Result<Vec<Target>> {
-    if allocate == Allocate::Uniform {
+fn allocated(reader: &Reader<'_>, targets: Vec<Target>, norms: &Norms, allocate: &Allocate) -> Result<Vec<Target>> {
+    if *allocate == Allocate::Uniform {
         return Ok(targets);
     }
     let shared = |t: &Target| match (t.sparsity, t.layer) {
@@ -300,11 +303,13 @@ fn allocated(reader: &Reader<'_>, targets: Vec<Target>, norms: &Norms, allocate:
     let scored: Vec<_> =
         targets.iter().filter_map(|t| shared(t).map(|(_, layer)| (layer, t.id, Arc::clone(&norms[&t.id])))).collect();
     let Some((share, _)) = targets.iter().find_map(shared) else {
-        let problem =
-            "`--allocate owl` has no effect here: it spreads a share over blocks, and N:M is fixed".to_owned();
+        let problem = "`--allocate` has no effect here: it spreads a share over blocks, and N:M is fixed".to_owned();
         return Err(Error::Usage { problem, hint: "give a share, such as `--sparsity 0.5`".into() });
     };
-    let budgets = owl::budgets(reader, &scored, share)?;
+    let budgets = match allocate {
+        Allocate::Measured(sensitivity) => sensitivity.budgets(scored.iter().map(|(block, ..)| *block), share)?,
+        _ => owl::budgets(reader, &scored, share)?,
+    };
     let with_budget = |t: Target| match shared(&t) {
         Some((_, layer)) => Target { sparsity: Sparsity::Share(budgets[&layer]), ..t },
         None => t,

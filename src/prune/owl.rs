@@ -22,24 +22,18 @@ pub(super) type Scored = (u32, TensorId, Arc<Vec<f32>>);
 /// The sparsity of each block, so that their mean is `wanted`.
 pub(super) fn budgets(reader: &Reader<'_>, tensors: &[Scored], wanted: f64) -> Result<BTreeMap<u32, f64>> {
     let ids: Vec<TensorId> = tensors.iter().map(|(_, id, _)| *id).collect();
-    let score = |tensor: usize, values: &[f32]| -> Vec<f64> {
-        let norms = &tensors[tensor].2;
-        let rows = values.chunks(norms.len().max(1));
-        rows.flat_map(|row| scores(row, Some(norms))).map(|bits| f64::from(f32::from_bits(bits))).collect()
-    };
-    let sums = reader.each(&ids, |piece, values| {
-        let scores = score(piece.tensor, values);
-        (scores.iter().sum::<f64>(), scores.len() as u64)
-    })?;
+    let sums = reader
+        .each(&ids, |piece, values| (numbers(values, &tensors[piece.tensor].2).sum::<f64>(), values.len() as u64))?;
     let mut means: BTreeMap<u32, (f64, u64)> = BTreeMap::new();
     for (piece, (sum, count)) in sums {
         let mean = means.entry(tensors[piece.tensor].0).or_default();
         *mean = (mean.0 + sum, mean.1 + count);
     }
     let counts = reader.each(&ids, |piece, values| {
-        let (sum, count) = means[&tensors[piece.tensor].0];
+        let (block, _, norms) = &tensors[piece.tensor];
+        let (sum, count) = means[block];
         let bound = OUTLIER * sum / count as f64;
-        score(piece.tensor, values).iter().filter(|score| **score > bound).count() as u64
+        numbers(values, norms).filter(|score| *score > bound).count() as u64
     })?;
     let mut outliers: BTreeMap<u32, u64> = BTreeMap::new();
     for (piece, count) in counts {
@@ -49,8 +43,14 @@ pub(super) fn budgets(reader: &Reader<'_>, tensors: &[Scored], wanted: f64) -> R
     Ok(spread(&ratios.collect(), wanted))
 }
 
-/// Sparsities of mean `wanted`: the block with the highest ratio gets the least.
-fn spread(ratios: &BTreeMap<u32, f64>, wanted: f64) -> BTreeMap<u32, f64> {
+/// The scores of whole rows.
+fn numbers<'a>(values: &'a [f32], norms: &'a Vec<f32>) -> impl Iterator<Item = f64> + 'a {
+    let rows = values.chunks(norms.len().max(1));
+    rows.flat_map(move |row| scores(row, Some(norms))).map(|bits| f64::from(f32::from_bits(bits)))
+}
+
+/// Sparsities of mean `wanted`, linear in what is given for each block: the block with the most gets the least.
+pub(super) fn spread(ratios: &BTreeMap<u32, f64>, wanted: f64) -> BTreeMap<u32, f64> {
     let low = ratios.values().copied().fold(f64::INFINITY, f64::min);
     let range = ratios.values().copied().fold(f64::NEG_INFINITY, f64::max) - low;
     let at = |ratio: f64| if range > 0.0 { (ratio - low) / range * 2.0 * SPREAD } else { 0.0 };

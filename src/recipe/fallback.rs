@@ -46,7 +46,7 @@ const MORE_BITS: f64 = 0.5;
 
 impl Fallback {
     /// The format for rows of `cols` values, which `wanted`'s blocks do not divide, and why it is that.
-    pub(super) fn choose(self, wanted: &Format, cols: u64) -> (&'static Format, &'static str) {
+    pub(crate) fn choose(self, wanted: &Format, cols: u64) -> (&'static Format, &'static str) {
         let divides = |f: &&'static Format| cols.is_multiple_of(f.block as u64);
         let found = match self {
             Fallback::Format(f) if divides(&f) => Some((f, "as `--fallback` says")),

@@ -3,7 +3,7 @@
 use crate::SCHEMA;
 use crate::arch;
 use crate::plan::by_format;
-use crate::source::{Origin, Source};
+use crate::source::{Origin, PRUNED, Source};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -45,6 +45,9 @@ pub struct InspectedTensor {
     pub format: &'static str,
     /// Bytes of its data.
     pub bytes: u64,
+    /// Zeros among its values, where they were counted and can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zeros: Option<u64>,
 }
 
 impl Inspection {
@@ -72,7 +75,10 @@ impl Inspection {
             shape: t.shape.dims().to_vec(),
             format: t.format.name,
             bytes: t.bytes,
+            zeros: None,
         };
+        let pruned = source.fact(PRUNED).filter(|_| container == "safetensors");
+        let facts: Vec<_> = pruned.map(|how| (PRUNED.to_owned(), how.to_owned())).into_iter().chain(facts).collect();
         Inspection {
             schema: SCHEMA,
             path: source.path.clone(),
@@ -86,6 +92,11 @@ impl Inspection {
             file_bytes: source.bytes(),
             bits_per_weight: 8.0 * tensor_bytes as f64 / weights.max(1) as f64,
         }
+    }
+
+    /// Add what [`Source::zeros`] counted.
+    pub fn set_zeros(&mut self, zeros: Vec<Option<u64>>) {
+        self.tensors.iter_mut().zip(zeros).for_each(|(t, zeros)| t.zeros = zeros);
     }
 }
 

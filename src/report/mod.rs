@@ -7,6 +7,7 @@ mod generate;
 mod inspect;
 mod plan;
 mod prune;
+mod sensitivity;
 mod svg;
 mod text;
 
@@ -18,4 +19,5 @@ pub use generate::GenerateReport;
 pub use inspect::Inspection;
 pub use plan::{PlanReport, RunReport};
 pub use prune::{PruneReport, SparseTensor, render_prune};
+pub use sensitivity::render_sensitivity;
 pub use text::{render_comparison, render_inspection, render_plan, render_run};

@@ -7,7 +7,7 @@ use super::text::{render_plan, render_run, table};
 use crate::build::{Build, Built};
 use crate::error::count;
 use crate::plan::Input;
-use crate::prune::{Block, Method, Pruned, SizeChange};
+use crate::prune::{Block, Pruned, SizeChange};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tersor_kernels::Fit;
@@ -17,7 +17,7 @@ use tersor_kernels::Fit;
 pub struct PruneReport {
     /// See [`crate::SCHEMA`].
     pub schema: u32,
-    /// What was asked for, in one line.
+    /// What was done, in one line.
     pub method: String,
     /// Tensors that got zeros.
     pub tensors: Vec<SparseTensor>,
@@ -61,16 +61,16 @@ pub struct SparseTensor {
 
 impl PruneReport {
     /// What is going to happen.
-    pub fn planned(method: &Method, pruned: &Pruned, build: &Build) -> PruneReport {
-        PruneReport { plan: Some(PlanReport::new(build)), ..PruneReport::new(method, pruned, build, None) }
+    pub fn planned(pruned: &Pruned, build: &Build) -> PruneReport {
+        PruneReport { plan: Some(PlanReport::new(build)), ..PruneReport::new(pruned, build, None) }
     }
 
     /// What has happened.
-    pub fn written(method: &Method, pruned: &Pruned, build: &Build, built: &Built) -> PruneReport {
-        PruneReport { run: Some(RunReport::new(build, built)), ..PruneReport::new(method, pruned, build, Some(built)) }
+    pub fn written(pruned: &Pruned, build: &Build, built: &Built) -> PruneReport {
+        PruneReport { run: Some(RunReport::new(build, built)), ..PruneReport::new(pruned, build, Some(built)) }
     }
 
-    fn new(method: &Method, pruned: &Pruned, build: &Build, built: Option<&Built>) -> PruneReport {
+    fn new(pruned: &Pruned, build: &Build, built: Option<&Built>) -> PruneReport {
         let (mut tensors, mut layers, mut without) = (Vec::new(), BTreeMap::<u32, Fit>::new(), Vec::new());
         for (n, t) in build.job.plan.tensors.iter().enumerate() {
             let Input::Stored { id, .. } = t.input else { continue };
@@ -99,7 +99,7 @@ impl PruneReport {
         };
         PruneReport {
             schema: crate::SCHEMA,
-            method: method.to_string(),
+            method: pruned.how.clone(),
             advice: (!tensors.is_empty()).then(advice),
             tensors,
             zeros_asked: pruned.asked,

@@ -136,14 +136,20 @@ fn try_it(container: Container, path: &str) -> String {
 pub fn render_inspection(i: &Inspection) -> String {
     let facts: Vec<Vec<String>> = i.facts.iter().map(|(k, v)| vec![k.clone(), v.clone()]).collect();
     let mut out = table(&facts, &[]);
-    let mut rows = vec![["tensor", "shape", "format", "bytes"].map(str::to_owned).to_vec()];
+    let counted = i.tensors.iter().any(|t| t.zeros.is_some());
+    let columns = if counted { 5 } else { 4 };
+    let mut rows = vec![["tensor", "shape", "format", "bytes", "zeros"].map(str::to_owned)[..columns].to_vec()];
     for t in &i.tensors {
-        rows.push(vec![t.name.clone(), shape(&t.shape), t.format.into(), t.bytes.to_string()]);
+        let values: u64 = t.shape.iter().product();
+        let share = |zeros: u64| format!("{:.2} %", 100.0 * zeros as f64 / values.max(1) as f64);
+        let zeros = t.zeros.map_or_else(|| "-".to_owned(), share);
+        let row = [t.name.clone(), shape(&t.shape), t.format.into(), t.bytes.to_string(), zeros];
+        rows.push(row[..columns].to_vec());
     }
     if !out.is_empty() {
         out.push('\n');
     }
-    out += &table(&rows, &[false, true, false, true]);
+    out += &table(&rows, &[false, true, false, true, true]);
     let formats: Vec<String> = i
         .formats
         .iter()
@@ -152,10 +158,16 @@ pub fn render_inspection(i: &Inspection) -> String {
     let size =
         format!("{}, {} weights, {:.2} bits per weight", human_bytes(i.file_bytes), i.weights, i.bits_per_weight);
     let family = i.architecture.as_deref().unwrap_or("unknown");
-    let sums =
-        [["container", i.container], ["architecture", family], ["size", &size], ["tensors", &formats.join(", ")]];
+    let formats = formats.join(", ");
+    let mut sums = vec![["container", i.container], ["architecture", family], ["size", &size], ["tensors", &formats]];
+    let zeros: u64 = i.tensors.iter().filter_map(|t| t.zeros).sum();
+    let zeros = format!("{zeros}, {:.2} % of all weights", 100.0 * zeros as f64 / i.weights.max(1) as f64);
+    if counted {
+        sums.push(["zeros", &zeros]);
+    }
     out.push('\n');
-    out + &table(&sums.map(|r| r.map(str::to_owned).to_vec()), &[])
+    let sums: Vec<Vec<String>> = sums.into_iter().map(|row| row.map(str::to_owned).to_vec()).collect();
+    out + &table(&sums, &[])
 }
 
 /// The outcome of `verify`.

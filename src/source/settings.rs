@@ -3,11 +3,15 @@
 use super::{Origin, Source};
 use crate::arch::{self, Settings};
 use crate::error::{Error, Result};
+use crate::machine::in_parallel;
+use crate::progress::Progress;
 use crate::tensor::TensorId;
 use tersor_kernels::Level;
 
 /// Divisors of the rotary frequencies, in GGUF.
 pub const ROPE_FREQS: &str = "rope_freqs.weight";
+/// Values that are decoded at a time to count zeros: whole blocks of every format.
+const COUNTED: u64 = 1 << 20;
 /// Frequencies at most.
 const MOST_FREQUENCIES: u64 = 1 << 16;
 
@@ -53,6 +57,39 @@ impl Source {
         let mut values = vec![0.0; tensor.shape.values() as usize];
         decode(Level::best(), &bytes, &mut values);
         Ok(values)
+    }
+
+    /// For every tensor, the zeros among its values; `None` for a format without a decoder. `progress` hears of bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be read, [`Error::Interrupted`].
+    pub fn zeros(&self, threads: usize, progress: &dyn Progress) -> Result<Vec<Option<u64>>> {
+        let pieces: Vec<(usize, u64)> = self
+            .tensors()
+            .iter()
+            .enumerate()
+            .flat_map(|(n, t)| (0..t.shape.values().div_ceil(COUNTED)).map(move |piece| (n, piece * COUNTED)))
+            .collect();
+        let counts = in_parallel(threads, pieces.len(), |n| {
+            let (id, start) = (TensorId(pieces[n].0), pieces[n].1);
+            let tensor = self.tensor(id);
+            let Some(decode) = tensor.format.decoder() else { return Ok(0) };
+            let count = COUNTED.min(tensor.shape.values() - start) as usize;
+            let of = |values: usize| values / tensor.format.block * tensor.format.bytes;
+            let (mut bytes, mut values) = (vec![0; of(count)], vec![0.0; count]);
+            self.read(id, of(start as usize) as u64, &mut bytes)?;
+            decode(Level::best(), &bytes, &mut values);
+            progress.advance(bytes.len() as u64);
+            if progress.cancelled() {
+                return Err(Error::Interrupted);
+            }
+            Ok(values.iter().filter(|v| **v == 0.0).count() as u64)
+        })?;
+        let mut zeros: Vec<_> = self.tensors().iter().map(|t| t.format.decoder().map(|_| 0)).collect();
+        for ((n, _), count) in pieces.into_iter().zip(counts) {
+            zeros[n].iter_mut().for_each(|sum| *sum += count);
+        }
+        Ok(zeros)
     }
 
     /// The error for a tensor whose values are wanted and cannot be had.

@@ -11,7 +11,7 @@ use crate::gguf::Metadata;
 use crate::plan::Container;
 use crate::recipe::{Head, RECIPE, Recipe, Target, effort_in, imatrix_in, resolve};
 use crate::run::Limits;
-use crate::source::{Origin, Source};
+use crate::source::{Origin, PRUNED, Source};
 use crate::tokenizer::Encoder;
 use std::path::{Path, PathBuf};
 
@@ -90,6 +90,11 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
         }
         Err(e) => return Err(e),
     };
+    if let Some(how) = written.fact(PRUNED).filter(|how| base_source.fact(PRUNED) != Some(how)) {
+        let problem = format!("`{}` was pruned ({how}), `{}` was not pruned so", output.display(), base.display());
+        let hint = "compare with the pruned checkpoint that it was made from".into();
+        return Err(Error::Usage { problem, hint });
+    }
     if matches!(written.origin, Origin::Gguf { .. }) {
         let problems = written.data_files().filter_map(|file| Some((file, structure::check(file).err()?)));
         comparison.differences.extend(problems.map(|(file, what)| format!("`{}`: {what}", file.display())));

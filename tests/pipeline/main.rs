@@ -6,6 +6,7 @@ mod support;
 
 mod choices;
 mod containers;
+mod pruning;
 mod repeatable;
 mod safety;
 mod sources;
