@@ -159,7 +159,7 @@ impl Build {
                 self.check_count(tensors)
             }
             Container::Safetensors => {
-                let written = Source::open(output.partial(0).parent().unwrap_or(Path::new(".")))?;
+                let written = Source::open_as_stored(output.partial(0).parent().unwrap_or(Path::new(".")))?;
                 let same = |t: &TensorPlan| {
                     let found = written.find(&t.name).map(|id| written.tensor(id));
                     found.is_some_and(|f| f.shape == t.shape && f.format == t.format)
@@ -203,9 +203,9 @@ fn load_reference(
 
 /// `NAME-Q8_0.gguf` in the current folder, as files are named on the Hub; `NAME-hf` for a folder.
 fn default_output(source: &Source, job: &Job, recipe: &Recipe) -> PathBuf {
-    let name = if source.is_derived() { format!("{}-pruned", source.name) } else { source.name.clone() };
+    let name = &source.name;
     if job.plan.container == Container::Safetensors {
-        return PathBuf::from(if source.is_derived() { name } else { format!("{name}-hf") });
+        return PathBuf::from(format!("{name}-hf"));
     }
     let main = job.plan.formats().first().map_or("F32", |(f, ..)| f.name);
     let kind = match recipe.target {

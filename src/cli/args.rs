@@ -171,6 +171,10 @@ pub(super) struct PruneArgs {
     /// Make it an error when a format cannot hold a zero, or rows do not divide into blocks
     #[arg(long)]
     pub(super) strict: bool,
+    /// Keep what is not zero, and a bit for each place: smaller, for tersor and old versions of vLLM; with `--type q8_0` as
+    /// codes of eight bits
+    #[arg(long, value_enum)]
+    pub(super) store: Option<StoreArg>,
     /// Write a picture of what goes, block by block
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
@@ -187,6 +191,11 @@ pub(super) enum MethodArg {
     Wanda,
     Depth,
     Width,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StoreArg {
+    Bitmask,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

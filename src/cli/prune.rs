@@ -16,7 +16,7 @@ use crate::sink::write_file;
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tersor_kernels::Level;
 
@@ -37,10 +37,14 @@ pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
         Method::Depth { windows, search, .. } => (Unit::Tokens, windows.total() * if *search { 2 } else { 1 }),
         _ => (Unit::Bytes, source.stored_bytes()),
     };
+    let name = source.name.clone();
     let pruned = metered(args.write.quiet, unit, total, |progress| {
-        prune(source, &method, &Settings { level: Level::best(), threads: args.write.threads.get(), progress })
+        let settings = Settings { level: Level::best(), threads: args.write.threads.get(), progress };
+        let pruned = prune(source, &method, &settings)?;
+        if args.store.is_some() { pruned.as_bitmask(args.r#type.is_some(), &settings) } else { Ok(pruned) }
     })?;
-    let options = write::options(&args.write);
+    let mut options = write::options(&args.write);
+    options.output.get_or_insert_with(|| default_output(args, &name));
     let build = ManuallyDrop::new(Build::of(pruned.source.clone(), &recipe(args), options)?);
     let planned = PruneReport::planned(&pruned, &build);
     if let (true, [first, ..]) = (args.strict, &planned.formats_without_zero[..]) {
@@ -101,6 +105,11 @@ fn check_options(args: &PruneArgs) -> Result<()> {
             problem: format!("`{option}` has no effect with {}", name(&args.method)),
             hint: format!("it is for {}", of.join(" and ")),
         });
+    }
+    let odd = args.r#type.filter(|kind| args.store.is_some() && kind.name != "q8_0");
+    if let Some(kind) = odd {
+        let problem = format!("`--store bitmask` has no values of {}", kind.name);
+        return Err(Error::Usage { problem, hint: "pass `--type q8_0`, or none to keep the floats".into() });
     }
     if args.calibration.is_some() && args.drop.is_some() {
         let problem = "`--calibration` has no effect with `--drop`".to_owned();
@@ -173,13 +182,20 @@ fn statistics(args: &PruneArgs) -> Result<Statistics> {
 
 fn recipe(args: &PruneArgs) -> Recipe {
     let to_gguf = args.write.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e == "gguf"));
-    let (container, target) = match args.r#type {
+    let (container, target) = match args.r#type.filter(|_| args.store.is_none()) {
         Some(kind) => (Container::Gguf, Target::Type(kind)),
         None if to_gguf => (Container::Gguf, Target::Keep),
         None => (Container::Safetensors, Target::Keep),
     };
     let (rules, strict, max_file_bytes) = (args.rules.clone(), args.strict, args.write.split_max_size);
     Recipe { rules, strict, max_file_bytes, count_zeros: true, ..Recipe::new(container, target) }
+}
+
+fn default_output(args: &PruneArgs, name: &str) -> PathBuf {
+    match args.r#type.filter(|_| args.store.is_none()) {
+        Some(kind) => format!("{name}-pruned-{}.gguf", kind.name.to_uppercase()).into(),
+        None => format!("{name}-pruned").into(),
+    }
 }
 
 /// The output beside the model that was pruned.

@@ -9,6 +9,7 @@ mod influence;
 mod mask;
 mod owl;
 mod pieces;
+mod rounded;
 mod sensitivity;
 mod sparsity;
 mod take;
@@ -23,15 +24,16 @@ pub use width::{SizeChange, Sizes};
 use crate::calib::Statistics;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::source::{Content, PRUNED, Source};
+use crate::source::{Content, Origin, PRUNED, Source, packed_as_bitmask};
 use crate::tensor::TensorId;
 use crate::windows::Windows;
 use candidate::{Target, targets};
 use mask::{Masked, Selection};
 use pieces::Reader;
+use rounded::Rounded;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use tersor_kernels::{Fit, Level};
+use tersor_kernels::{Fit, Format, Level};
 
 /// What is pruned, and by what measure.
 pub enum Method {
@@ -112,6 +114,8 @@ pub struct Pruned {
     pub how: String,
     /// Tensors that got zeros.
     pub masks: Vec<Mask>,
+    /// They are kept as bits and values.
+    pub bitmask: bool,
     /// Zeros that were asked for in all of them.
     pub asked: u64,
     /// Every block, where some go.
@@ -126,6 +130,10 @@ pub struct Pruned {
 pub struct Mask {
     /// In the source.
     pub id: TensorId,
+    /// Its name there.
+    pub name: String,
+    /// Number of values.
+    pub weights: u64,
     /// Its block.
     pub layer: Option<u32>,
     /// Zeros that were asked for; `None` where tensors share a threshold.
@@ -221,9 +229,45 @@ fn provenance(method: &Method, pruned: &Pruned) -> String {
 }
 
 impl Pruned {
+    /// Keep the matrices that got zeros as bits and values, the values as they are or as the codes of q8_0.
+    ///
+    /// # Errors
+    /// A model without such matrices, or that is no folder; rows that blocks of q8_0 do not divide; files that cannot be
+    /// read.
+    pub fn as_bitmask(self, int8: bool, settings: &Settings<'_>) -> Result<Pruned> {
+        let usage = |problem: String, hint: &str| Err(Error::Usage { problem, hint: hint.into() });
+        if self.masks.is_empty() || !matches!(self.source.origin, Origin::HuggingFace { .. }) {
+            let problem = "`--store bitmask` is for folders with zeros".to_owned();
+            return usage(problem, "prune a Hugging Face folder by magnitude or wanda");
+        }
+        let mut source = self.source.clone();
+        let ids: Vec<TensorId> = self.masks.iter().map(|mask| mask.id).collect();
+        if let Some(odd) = ids.iter().map(|id| source.tensor(*id)).find(|t| t.shape.rank() != 2) {
+            return usage(format!("tensor `{}` is no matrix", odd.name), "leave out the rule that names it");
+        }
+        if int8 {
+            let q8_0 = Format::by_name("q8_0").expect("a row of the table");
+            let inner = Arc::new(source.clone());
+            let tensors = source.tensors().iter().enumerate().map(|(n, tensor)| {
+                let id = TensorId(n);
+                match (ids.contains(&id), tensor.shape.cols().is_multiple_of(q8_0.block as u64)) {
+                    (true, true) => Ok(Rounded::tensor(&inner, id, q8_0, settings.level)),
+                    (false, _) => Ok((tensor.clone(), Content::Of(id))),
+                    (true, false) => {
+                        let (cols, format, block) = (tensor.shape.cols(), q8_0.name, q8_0.block);
+                        Err(Error::Misshapen { tensor: tensor.name.clone(), cols, format, block })
+                    }
+                }
+            });
+            source = source.with_tensors(tensors.collect::<Result<_>>()?);
+        }
+        let source = packed_as_bitmask(&source, &ids, settings.threads, settings.progress)?;
+        Ok(Pruned { source, bitmask: true, ..self })
+    }
+
     fn of(source: Source) -> Pruned {
-        let (how, masks, asked, blocks, sizes, narrowed) = Default::default();
-        Pruned { source, how, masks, asked, blocks, sizes, narrowed }
+        let (how, masks, bitmask, asked, blocks, sizes, narrowed) = Default::default();
+        Pruned { source, how, masks, bitmask, asked, blocks, sizes, narrowed }
     }
 }
 
@@ -322,9 +366,10 @@ fn masked(source: &Source, targets: Vec<Target>, zeros: Zeros, norms: &Norms, le
     let inner = Arc::new(source.clone());
     let mut masks: BTreeMap<TensorId, Mask> = BTreeMap::new();
     for (t, (selection, asked)) in targets.into_iter().zip(zeros.each) {
+        let (name, weights) = (source.tensor(t.id).name.clone(), source.tensor(t.id).shape.values());
         let norms = norms.get(&t.id).cloned();
         let masked = Arc::new(Masked::new(Arc::clone(&inner), t.id, selection, norms, level));
-        masks.insert(t.id, Mask { id: t.id, layer: t.layer, asked, masked });
+        masks.insert(t.id, Mask { id: t.id, name, weights, layer: t.layer, asked, masked });
     }
     let tensors = source.tensors().iter().enumerate().map(|(n, tensor)| {
         let content = match masks.get(&TensorId(n)) {

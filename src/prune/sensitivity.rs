@@ -5,6 +5,7 @@ use super::candidate::{Target, targets};
 use super::influence::{predictions, scored};
 use super::mask::Masked;
 use super::owl::spread;
+use super::rounded::Rounded;
 use super::sparsity::{Sparsity, Wanted};
 use super::{Norms, Settings, by_row, norms};
 use crate::calib::Statistics;
@@ -13,14 +14,14 @@ use crate::eval::Tally;
 use crate::model::{Model, Session, Weights};
 use crate::progress::Silent;
 use crate::recipe::Fallback;
-use crate::source::{Content, Derive, Source, read_json_object};
+use crate::source::{Content, Source, read_json_object};
 use crate::tensor::{TensorId, TensorInfo};
 use crate::windows::Windows;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use tersor_kernels::{Encoding, Format, Level};
+use tersor_kernels::{Format, Level};
 
 /// What is measured, as `tersor sensitivity` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,7 +174,7 @@ impl Changes {
             match (targets.iter().find(|t| t.id == TensorId(n)), change) {
                 (None, _) => (tensor.clone(), Content::Of(TensorId(n))),
                 (Some(target), Change::Prune) => (tensor.clone(), self.pruned(target)),
-                (Some(target), Change::Quantize) => self.quantized(target.id, tensor),
+                (Some(target), Change::Quantize) => self.quantized(target.id, tensor.shape.cols()),
             }
         });
         self.source.with_tensors(tensors.collect())
@@ -185,39 +186,10 @@ impl Changes {
         Content::Derived(Arc::new(Masked::new(Arc::clone(&self.source), target.id, selection, norms, self.level)))
     }
 
-    fn quantized(&self, id: TensorId, tensor: &TensorInfo) -> (TensorInfo, Content) {
-        let cols = tensor.shape.cols();
+    fn quantized(&self, id: TensorId, cols: u64) -> (TensorInfo, Content) {
         let divides = cols.is_multiple_of(self.format.block as u64);
         let format = if divides { self.format } else { Fallback::Llama.choose(self.format, cols).0 };
-        let bytes = format.size_of(tensor.shape.values()).expect("rows are whole blocks");
-        let rounded = Rounded { source: Arc::clone(&self.source), id, format, level: self.level };
-        (TensorInfo { format, bytes, ..tensor.clone() }, Content::Derived(Arc::new(rounded)))
-    }
-}
-
-/// A tensor in another format.
-#[derive(Debug)]
-struct Rounded {
-    source: Arc<Source>,
-    id: TensorId,
-    format: &'static Format,
-    level: Level,
-}
-
-impl Derive for Rounded {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let stored = self.source.tensor(self.id);
-        let values = |bytes: u64| bytes / self.format.bytes as u64 * self.format.block as u64;
-        let (start, count) = (values(offset), values(buffer.len() as u64) as usize);
-        let mut bytes = vec![0; count * stored.format.bytes];
-        self.source.read(self.id, start * stored.format.bytes as u64, &mut bytes)?;
-        let mut floats = vec![0.0; count];
-        stored.format.decoder().ok_or_else(|| self.source.unreadable(self.id))?(self.level, &bytes, &mut floats);
-        let encode = self.format.encoder().ok_or_else(|| self.source.unreadable(self.id))?;
-        encode(self.level, &floats, &Encoding::default(), buffer).map(|_| ()).map_err(|_| Error::Usage {
-            problem: format!("tensor `{}` cannot be written as {}", stored.name, self.format.name),
-            hint: "look for NaN and infinity in it, or choose another `--format`".into(),
-        })
+        Rounded::tensor(&self.source, id, format, self.level)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The files beside the weights in a Hugging Face folder.
 
 use crate::error::{Error, Result};
-use crate::source::{is_companion, read_bytes};
+use crate::source::{describes_bitmask, is_companion, read_bytes};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -36,7 +36,9 @@ pub(super) fn config_file(config: &Map<String, Value>, dtype: &str) -> NamedFile
     // transformers 5 calls it `dtype`; whichever the folder has is corrected.
     let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     config.insert(key.into(), torch_name(dtype).into());
-    config.remove("quantization_config");
+    if !describes_bitmask(&config) {
+        config.remove("quantization_config");
+    }
     json_file("config.json", &Value::Object(config))
 }
 
@@ -62,7 +64,8 @@ pub(super) fn torch_name(dtype: &str) -> &'static str {
 /// # Errors
 /// [`Error::ForeignQuantization`] for every other method.
 pub(super) fn float8_blocks(path: &Path, config: &Map<String, Value>) -> Result<Option<(u64, u64)>> {
-    let Some(table) = config.get("quantization_config").filter(|v| !v.is_null()) else { return Ok(None) };
+    let table = config.get("quantization_config").filter(|v| !v.is_null() && !describes_bitmask(config));
+    let Some(table) = table else { return Ok(None) };
     let method = table.get("quant_method").and_then(Value::as_str).unwrap_or("a method without a name");
     let size = table.get("weight_block_size").and_then(Value::as_array);
     let sizes: Option<Vec<u64>> = size.and_then(|s| s.iter().map(|n| n.as_u64().filter(|n| *n > 0)).collect());

@@ -6,11 +6,14 @@ use super::svg::{Bar, bars};
 use super::text::{render_plan, render_run, table};
 use crate::build::{Build, Built};
 use crate::error::count;
-use crate::plan::Input;
+use crate::plan::{Input, TensorPlan};
 use crate::prune::{Block, Pruned, SizeChange};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tersor_kernels::Fit;
+
+/// How the name of a matrix's kept values ends.
+const KEPT: &str = ".compressed";
 
 /// `prune`.
 #[derive(Debug, Serialize)]
@@ -72,9 +75,14 @@ impl PruneReport {
 
     fn new(pruned: &Pruned, build: &Build, built: Option<&Built>) -> PruneReport {
         let (mut tensors, mut layers, mut without) = (Vec::new(), BTreeMap::<u32, Fit>::new(), Vec::new());
-        for (n, t) in build.job.plan.tensors.iter().enumerate() {
-            let Input::Stored { id, .. } = t.input else { continue };
-            let Some(mask) = pruned.masks.iter().find(|mask| mask.id == id) else { continue };
+        let plan = &build.job.plan.tensors;
+        for mask in &pruned.masks {
+            let is_it = |t: &TensorPlan| match &t.input {
+                _ if pruned.bitmask => t.name.strip_suffix(KEPT) == Some(mask.name.trim_end_matches(".weight")),
+                Input::Stored { id, .. } => *id == mask.id,
+                Input::Computed(_) => false,
+            };
+            let Some((n, t)) = plan.iter().enumerate().find(|(_, t)| is_it(t)) else { continue };
             let lost = mask.lost();
             if let Some(layer) = mask.layer {
                 *layers.entry(layer).or_default() += lost;
@@ -82,12 +90,14 @@ impl PruneReport {
             if t.format.codec.is_some_and(|codec| !codec.holds_zero) && !without.contains(&t.format.name) {
                 without.push(t.format.name);
             }
+            let found = |built: &Built| built.measured.zeros[n];
+            let not_kept = mask.weights.saturating_sub(t.shape.values());
             tensors.push(SparseTensor {
-                name: t.name.clone(),
+                name: if pruned.bitmask { mask.name.clone() } else { t.name.clone() },
                 layer: mask.layer,
-                weights: t.shape.values(),
+                weights: mask.weights,
                 zeros_asked: mask.asked,
-                zeros: built.map(|built| built.measured.zeros[n]),
+                zeros: if pruned.bitmask { Some(not_kept) } else { built.map(found) },
                 relative_rmse: built.map(|_| lost.relative_rmse()),
             });
         }
@@ -100,7 +110,7 @@ impl PruneReport {
         PruneReport {
             schema: crate::SCHEMA,
             method: pruned.how.clone(),
-            advice: (!tensors.is_empty()).then(advice),
+            advice: (!tensors.is_empty() && !pruned.bitmask).then(advice),
             tensors,
             zeros_asked: pruned.asked,
             blocks: pruned.blocks.clone(),
@@ -136,7 +146,9 @@ impl PruneReport {
 }
 
 fn advice() -> String {
-    "the zeros make this output neither smaller nor faster; `--method depth` and `--method width` do".into()
+    "the zeros make this output neither smaller nor faster; `--method depth` and `--method width` do, and `--store bitmask` \
+     makes it smaller"
+        .into()
 }
 
 /// For a terminal.

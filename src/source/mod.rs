@@ -2,6 +2,7 @@
 //!
 //! What a path holds is decided by content, never by its extension.
 
+mod bitmask;
 mod derived;
 mod gguf;
 mod hub;
@@ -9,6 +10,8 @@ mod safetensors;
 mod settings;
 mod shards;
 
+pub(crate) use bitmask::describes as describes_bitmask;
+pub use bitmask::packed as packed_as_bitmask;
 pub use derived::{Content, Derive};
 pub use settings::ROPE_FREQS;
 
@@ -104,6 +107,14 @@ impl Source {
                 None => Err(Error::io("open", path)(e)),
             },
         }
+    }
+
+    /// [`Source::open`] of a Hugging Face folder, with sparse matrices as the tensors that they are stored in.
+    ///
+    /// # Errors
+    /// Those of [`Source::open`].
+    pub fn open_as_stored(folder: &Path) -> Result<Source> {
+        shards::open_as_stored(folder)
     }
 
     fn open_file(path: &Path) -> Result<Source> {

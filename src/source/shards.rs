@@ -1,6 +1,6 @@
 //! A Hugging Face folder: config.json with one safetensors file, or several behind an index.
 
-use super::{DataFile, Origin, Source, Table, found_in_json, read_json_object, read_text, safetensors};
+use super::{DataFile, Origin, Source, Table, bitmask, found_in_json, read_json_object, read_text, safetensors};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -10,6 +10,11 @@ const SINGLE: &str = "model.safetensors";
 
 /// Open a folder.
 pub(super) fn open_folder(folder: &Path) -> Result<Source> {
+    bitmask::expanded(open_as_stored(folder)?)
+}
+
+/// Open a folder, with sparse matrices as the tensors that they are stored in.
+pub(super) fn open_as_stored(folder: &Path) -> Result<Source> {
     let index = folder.join(INDEX);
     let files = if index.is_file() { open_index(folder, &index)? } else { vec![open_data(&only_file(folder)?)?] };
     let config = read_json_object(&folder.join("config.json"))?;
@@ -26,7 +31,7 @@ pub(super) fn open_file(path: &Path) -> Result<Source> {
     } else {
         Origin::Bare
     };
-    Source::assemble(path.to_owned(), origin, vec![open_data(path)?])
+    bitmask::expanded(Source::assemble(path.to_owned(), origin, vec![open_data(path)?])?)
 }
 
 fn open_data(path: &Path) -> Result<(DataFile, Table)> {
