@@ -117,6 +117,8 @@ pub struct RunReport {
     pub container: Container,
     /// What was asked for, in one line.
     pub recipe: String,
+    /// Matrices are kept as values and bits, which current servers do not read.
+    pub sparse: bool,
     /// Sums.
     pub totals: Totals,
     /// Largest relative root mean square error of a tensor, and its name.
@@ -196,6 +198,7 @@ impl RunReport {
             outputs: outputs(build),
             container: build.job.plan.container,
             recipe: build.recipe.provenance(),
+            sparse: build.job.plan.tensors.iter().any(|t| t.name.ends_with(".bitmask")),
             totals: totals(build),
             worst: worst.map(|(t, fit)| Worst {
                 tensor: t.name.clone(),

@@ -119,15 +119,16 @@ pub fn render_run(report: &RunReport) -> String {
     row("time", format!("{:.2} s, {}/s{memory}", report.seconds, human_bytes(speed as u64)));
     let names: Vec<String> = report.outputs.iter().map(|p| p.display().to_string()).collect();
     row("output", names.join(", "));
-    row("try it", try_it(report.container, &names[0]));
+    row("try it", try_it(report, &names[0]));
     table(&facts, &[])
 }
 
-fn try_it(container: Container, path: &str) -> String {
+fn try_it(report: &RunReport, path: &str) -> String {
     let quoted =
         if path.contains([' ', '\'', '"', '$']) { format!("'{}'", path.replace('\'', "'\\''")) } else { path.into() };
-    match container {
+    match report.container {
         Container::Gguf => format!("llama-cli -m {quoted}"),
+        Container::Safetensors if report.sparse => format!("tersor generate {quoted} -p Hello"),
         Container::Safetensors => format!("vllm serve {quoted}"),
     }
 }

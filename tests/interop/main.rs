@@ -203,6 +203,57 @@ fn llama_quantize_is_better_with_statistics_of_tersor() {
     python("imatrix.py", &[file, imatrix, fixture("text/heldout.txt")]);
 }
 
+/// Magnitude, Wanda and its budgets: the same zeros as a few lines of numpy choose.
+#[test]
+fn numpy_prunes_the_same_weights() {
+    let shop = Workshop::new();
+    // Of a real model the two that look at all of it: numpy needs some seconds for each.
+    let mut models = vec![(fixture("tiny-llama"), 0)];
+    models.extend(given("TERSOR_MODELS", SMOLLM2).map(|model| (model, 5)));
+    for (model, skipped) in models {
+        let (imatrix, out) = (shop.path("imatrix.gguf"), shop.path("pruned"));
+        shop.calibrate(&model, &fixture("text/train.txt"), &imatrix);
+        let statistics = ["--imatrix", imatrix.to_str().expect("a path of a temporary folder")];
+        let cases: [(&str, &str, &[&str]); 7] = [
+            ("magnitude", "0.5", &[]),
+            ("magnitude", "2:4", &[]),
+            ("magnitude", "0.3", &["--scope", "tensor"]),
+            ("wanda", "0.5", &statistics),
+            ("wanda", "4:8", &statistics),
+            ("magnitude", "0.3", &["--scope", "global"]),
+            ("owl", "0.6", &[&statistics[..], &["--allocate", "owl"]].concat()),
+        ];
+        for (method, sparsity, options) in cases.into_iter().skip(skipped) {
+            let name = if method == "owl" { "wanda" } else { method };
+            shop.prune(&model, &[&["--method", name, "--sparsity", sparsity], options].concat(), &out);
+            let scope = if options.first() == Some(&"--scope") { options[1] } else { "row" };
+            let args = [model.as_os_str(), out.as_os_str(), imatrix.as_os_str()];
+            python("prune.py", &[&args[..], &[method, sparsity, scope].map(OsStr::new)].concat());
+        }
+    }
+}
+
+#[test]
+fn llama_cpp_computes_the_logits_of_shallower_and_narrower_models() {
+    let shop = Workshop::new();
+    let (model, imatrix) = (fixture("tiny-llama"), shop.path("imatrix.gguf"));
+    shop.calibrate(&model, &fixture("text/train.txt"), &imatrix);
+    let statistics = imatrix.to_str().expect("a path of a temporary folder");
+    let cases: [(&str, &[&str]); 2] = [
+        ("shallower", &["--method", "depth", "--drop", "1,3"]),
+        (
+            "narrower",
+            &["--method", "width", "--ffn", "512", "--heads", "2", "--hidden", "192", "--imatrix", statistics],
+        ),
+    ];
+    let pruned = cases.map(|(name, options)| {
+        let out = shop.path(name);
+        shop.prune(&model, options, &out);
+        out
+    });
+    compare_logits(&shop, pruned.into());
+}
+
 /// Two contexts here; the README has the figures of twenty.
 #[test]
 fn perplexity_and_divergence_are_those_of_llama_cpp() {

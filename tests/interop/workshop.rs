@@ -59,8 +59,14 @@ impl Workshop {
 
     /// `tersor calibrate MODEL` on the beginning of a text.
     pub(crate) fn calibrate(&self, model: &Path, text: &Path, out: &Path) {
-        let args = [OsStr::new("--chunks"), OsStr::new("40"), OsStr::new("--ctx"), OsStr::new("256")];
+        let args = ["--chunks", "40", "--ctx", "256", "--force"].map(OsStr::new);
         tersor("calibrate", model, &[&args[..], &[OsStr::new("--calibration"), text.as_os_str()]].concat(), out);
+    }
+
+    /// `tersor prune MODEL OPTIONS --force`.
+    pub(crate) fn prune(&self, model: &Path, options: &[&str], out: &Path) {
+        let options: Vec<&OsStr> = options.iter().chain(&["--force"]).map(OsStr::new).collect();
+        tersor("prune", model, &options, out);
     }
 
     /// A GGUF file's values in f32.
