@@ -135,7 +135,7 @@ fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
             let allocate = match &args.allocate {
                 None | Some(AllocateArg::Uniform) => Allocate::Uniform,
                 Some(AllocateArg::Owl) => Allocate::Owl,
-                Some(AllocateArg::File(path)) => Allocate::Measured(Sensitivity::read(path)?),
+                Some(AllocateArg::File(path)) => Allocate::Measured(Sensitivity::read(path)?.into()),
             };
             Ok(Method::Wanda { wanted, statistics: statistics(args)?, allocate })
         }

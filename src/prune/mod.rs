@@ -103,7 +103,7 @@ pub enum Allocate {
     /// By their outliers, see [`OUTLIER`] and [`SPREAD`].
     Owl,
     /// By the divergence that pruning each of them was measured to cost, in place of outliers.
-    Measured(Sensitivity),
+    Measured(Box<Sensitivity>),
 }
 
 /// A pruned model.

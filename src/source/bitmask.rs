@@ -285,7 +285,7 @@ impl Expanded {
         let mut kept = vec![0; (last - first) as usize * width];
         self.source.read(self.kept, first * width as u64, &mut kept)?;
         let set: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        let beyond = self.cols % 8 != 0 && bits.last().is_some_and(|byte| byte >> (self.cols % 8) != 0);
+        let beyond = !self.cols.is_multiple_of(8) && bits.last().is_some_and(|byte| byte >> (self.cols % 8) != 0);
         if set != last - first || beyond {
             let place = format!("tensor `{}`, row {n}", self.source.tensor(self.bits).name);
             let wanted = format!("{} within {} columns, as `row_offsets` has it", last - first, self.cols);
