@@ -10,7 +10,7 @@ mod rope;
 mod settings;
 
 pub use config::{Biases, architecture_of, from_config, to_config};
-pub use names::{glob, quantizable, role_of};
+pub use names::{glob, layer_number, quantizable, role_of};
 pub use rope::Scaling;
 pub use settings::{Count, Settings, from_metadata, to_metadata};
 

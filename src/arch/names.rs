@@ -79,6 +79,11 @@ pub fn role_of(name: &str) -> Role {
     found.map_or(Role::Other, |(_, role)| *role)
 }
 
+/// The first number between dots: the block's, in the names of every family.
+pub fn layer_number(name: &str) -> Option<u32> {
+    name.split('.').find_map(|part| part.parse().ok())
+}
+
 /// True for the tensors whose format may be chosen: weight matrices that ggml can use quantized.
 pub fn quantizable(name: &str, rank: usize) -> bool {
     rank >= 2 && name.ends_with("weight") && !KEPT_NAMES.contains(&name) && !KEPT.iter().any(|part| name.contains(part))

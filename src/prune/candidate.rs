@@ -1,7 +1,7 @@
 //! Which tensors may be pruned, and which are when nobody names them.
 
 use super::sparsity::{Sparsity, Wanted};
-use crate::arch::{Architecture, Role, architecture_of, quantizable, role_of, with_layer};
+use crate::arch::{Architecture, Role, architecture_of, layer_number, quantizable, role_of, with_layer};
 use crate::error::{Error, Result};
 use crate::source::{Origin, Source};
 use crate::tensor::{TensorId, TensorInfo};
@@ -69,11 +69,6 @@ fn known(source: &Source, architecture: Option<&Architecture>, tensor: &TensorIn
     let lower = name.to_ascii_lowercase();
     let usual = tensor.shape.rank() == 2 && lower.ends_with("weight") && !LEFT_ALONE.iter().any(|p| lower.contains(p));
     Known { gguf: None, layer: layer_number(name), usual }
-}
-
-/// The first number between dots.
-pub(super) fn layer_number(name: &str) -> Option<u32> {
-    name.split('.').find_map(|part| part.parse().ok())
 }
 
 /// Every tensor that becomes sparse, in the order of the source.

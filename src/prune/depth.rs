@@ -1,7 +1,6 @@
 //! Removing whole blocks, and renumbering what is left.
 
-use super::candidate::layer_number;
-use crate::arch::Count;
+use crate::arch::{Count, layer_number};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value as GgufValue};
 use crate::source::{Content, Origin, Source};

@@ -5,8 +5,7 @@ use crate::error::{Error, Result, human_bytes};
 use crate::eval::Tally;
 use crate::machine::available_memory;
 use crate::model::{Model, Observer, Session, Weights};
-use crate::progress::Progress;
-use crate::source::Source;
+use crate::progress::{Progress, Silent};
 use crate::windows::Windows;
 use std::ops::Range;
 
@@ -58,21 +57,17 @@ const POSITIONS: usize = 32;
 /// taken out in turn, and the divergence from the whole model's predictions is measured. Gives the removed blocks in that
 /// order, each with the divergence that it leads to. `progress` hears of tokens.
 pub(super) fn search(reader: &Reader<'_>, windows: &Windows, keep: usize) -> Result<Vec<(usize, f64)>> {
-    let model = load(reader)?;
+    let source = reader.source.clone();
+    let model = Model::load(source, Weights::AsStored, reader.level, reader.threads, &Silent)?;
     let mut session = Session::new(&model, windows.context)?;
     let mut left: Vec<usize> = (0..model.layers()).collect();
     let steps = left.len() - keep;
-    let base = windows.iter().map(|window| {
-        let mut hidden = session.embed(window)?;
-        session.through(0..model.layers(), &mut hidden);
-        predictions(&model, &session, &hidden, windows)
-    });
-    let base: Vec<Vec<f32>> = base.collect::<Result<_>>()?;
+    let base = whole(&model, &mut session, windows)?;
     let mut removed = Vec::new();
     for step in 0..steps {
         let mut tallies: Vec<Tally> = left.iter().map(|_| Tally::new(windows.vocabulary())).collect();
         for (window, base) in windows.iter().zip(&base) {
-            let targets: Vec<u32> = scored(windows.context).map(|at| window[at + 1]).collect();
+            let targets = following(window);
             let mut before = session.embed(window)?;
             for (n, tally) in tallies.iter_mut().enumerate() {
                 let mut hidden = before.clone();
@@ -94,13 +89,23 @@ pub(super) fn search(reader: &Reader<'_>, windows: &Windows, keep: usize) -> Res
     Ok(removed)
 }
 
-pub(super) fn load(reader: &Reader<'_>) -> Result<Model> {
-    let source: Source = reader.source.clone();
-    Model::load(source, Weights::AsStored, reader.level, reader.threads, &crate::progress::Silent)
+/// [`predictions`] of the whole model, context by context.
+pub(super) fn whole(model: &Model, session: &mut Session<'_>, windows: &Windows) -> Result<Vec<Vec<f32>>> {
+    let of = |window: &[u32]| {
+        let mut hidden = session.embed(window)?;
+        session.through(0..model.layers(), &mut hidden);
+        predictions(model, session, &hidden, windows)
+    };
+    windows.iter().map(of).collect()
+}
+
+/// The tokens that follow the scored positions of a context.
+pub(super) fn following(window: &[u32]) -> Vec<u32> {
+    scored(window.len()).map(|at| window[at + 1]).collect()
 }
 
 /// Positions of a context whose predictions are compared, over its second half.
-pub(super) fn scored(context: usize) -> impl Iterator<Item = usize> {
+fn scored(context: usize) -> impl Iterator<Item = usize> {
     let Range { start, end } = context / 2..context - 1;
     let count = POSITIONS.min(end - start);
     (0..count).map(move |n| start + n * (end - start) / count)

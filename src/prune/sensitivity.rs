@@ -2,7 +2,7 @@
 //! nothing else is changed.
 
 use super::candidate::{Target, targets};
-use super::influence::{predictions, scored};
+use super::influence::{following, predictions, whole};
 use super::mask::Masked;
 use super::owl::spread;
 use super::rounded::Rounded;
@@ -124,12 +124,7 @@ impl<'m> Trial<'m> {
     fn new(model: &'m Model, windows: &'m Windows) -> Result<Trial<'m>> {
         let mut session = Session::new(model, windows.context)?;
         let states: Vec<Vec<f32>> = windows.iter().map(|window| session.embed(window)).collect::<Result<_>>()?;
-        let base = states.iter().map(|state| {
-            let mut hidden = state.clone();
-            session.through(0..model.layers(), &mut hidden);
-            predictions(model, &session, &hidden, windows)
-        });
-        let base = base.collect::<Result<_>>()?;
+        let base = whole(model, &mut session, windows)?;
         Ok(Trial { model, windows, session, states, base })
     }
 
@@ -141,8 +136,7 @@ impl<'m> Trial<'m> {
             let mut hidden = state.clone();
             self.session.through_another(layer, &block, &mut hidden);
             self.session.through(layer + 1..self.model.layers(), &mut hidden);
-            let targets: Vec<u32> = scored(self.windows.context).map(|at| window[at + 1]).collect();
-            tally.add(&targets, &predictions(self.model, &self.session, &hidden, self.windows)?, Some(base));
+            tally.add(&following(window), &predictions(self.model, &self.session, &hidden, self.windows)?, Some(base));
         }
         Ok(tally.scores().divergence.map_or(f64::NAN, |d| d.kl.mean))
     }

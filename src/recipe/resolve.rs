@@ -378,14 +378,9 @@ fn plan_as_named(planner: &mut Planner<'_>, role: impl Fn(&str) -> Role) -> Resu
         if scale || planner.dropped_by_user(name) {
             continue;
         }
-        planner.add(TensorId(n), name.clone(), role(name), layer_number(name), Reorder::None)?;
+        planner.add(TensorId(n), name.clone(), role(name), arch::layer_number(name), Reorder::None)?;
     }
     Ok(())
-}
-
-/// The first number between dots.
-fn layer_number(name: &str) -> Option<u32> {
-    name.split('.').find_map(|part| part.parse().ok())
 }
 
 fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<Job> {

@@ -144,9 +144,8 @@ impl Derive for Packed {
         let end = offset + buffer.len() as u64;
         let rows = self.rows.offsets.len() as u64 - 1;
         // The last row that begins at or before the first byte, and the first one that begins after the last.
-        let numbers: Vec<u64> = (0..=rows).collect();
-        let first = numbers.partition_point(|n| self.start(*n) <= offset).saturating_sub(1) as u64;
-        let last = (numbers.partition_point(|n| self.start(*n) < end) as u64).min(rows);
+        let first = first_that(rows + 1, |n| self.start(n) > offset).saturating_sub(1);
+        let last = first_that(rows, |n| self.start(n) >= end);
         self.rows.each(first..last, |n, row| {
             let (start, bytes) = (self.start(n), self.of_row(row));
             let here = start.max(offset)..(start + bytes.len() as u64).min(end);
@@ -156,6 +155,16 @@ impl Derive for Packed {
             }
         })
     }
+}
+
+/// The first of `count` numbers that `is_beyond` is true for, as it is for all after it; `count` if for none.
+fn first_that(count: u64, is_beyond: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        (low, high) = if is_beyond(middle) { (low, middle) } else { (middle + 1, high) };
+    }
+    low
 }
 
 /// Bytes that are there already.
