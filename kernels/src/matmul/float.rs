@@ -1,9 +1,9 @@
 //! The body for formats of floats: f32 sums of sixteen rows, sixteen columns at a time.
 
-use super::PANEL;
 use super::activations::Activations;
 use super::level;
 use super::out::Out;
+use super::{PANEL, Panels};
 use crate::format::Decoding;
 use crate::simd::DotLanes;
 use std::marker::PhantomData;
@@ -35,8 +35,8 @@ pub(super) struct Body<T>(PhantomData<T>);
 
 impl<T: Floats> level::Body for Body<T> {
     #[inline(always)]
-    fn multiply<L: DotLanes>(l: L, panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>) {
-        for (n, bytes) in panels.chunks_exact(panel).enumerate() {
+    fn multiply<L: DotLanes>(l: L, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
+        for (n, bytes) in panels.iter().enumerate() {
             for (first, count, values) in x.tiles(L::COLUMNS) {
                 match count {
                     8 if L::COLUMNS >= 8 => columns::<L, T, 8>(l, bytes, values, out, n, first),

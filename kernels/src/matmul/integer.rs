@@ -1,5 +1,6 @@
 //! The body for block formats: integer sums of sixteen rows per block, then one multiplication with both scales.
 
+use super::Panels;
 use super::activations::{Activations, Block, SCALE, SHIFTS, SUMS};
 use super::level;
 use super::out::Out;
@@ -17,8 +18,8 @@ pub(super) struct Body<T>(PhantomData<T>);
 
 impl<T: Tiled> level::Body for Body<T> {
     #[inline(always)]
-    fn multiply<L: DotLanes>(l: L, panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>) {
-        for (n, bytes) in panels.chunks_exact(panel).enumerate() {
+    fn multiply<L: DotLanes>(l: L, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
+        for (n, bytes) in panels.iter().enumerate() {
             if x.columns() == 1 {
                 // A body of its own: codes that are used once need no place in memory.
                 one::<L, T>(l, bytes, x.blocks(), out, n);

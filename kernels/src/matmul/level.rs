@@ -1,5 +1,6 @@
 //! Products at a [`Level`].
 
+use super::Panels;
 use super::activations::{self, Activations};
 use super::out::Out;
 use crate::simd::{DotLanes, Level, Op, run};
@@ -7,11 +8,11 @@ use std::marker::PhantomData;
 
 /// Panels times activations, generic over the instruction set as [`Op::body`] is.
 pub(super) trait Body {
-    fn multiply<L: DotLanes>(l: L, panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>);
+    fn multiply<L: DotLanes>(l: L, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>);
 }
 
-pub(super) fn multiply<B: Body>(level: Level, panels: &[u8], panel: usize, x: &Activations, out: &mut Out<'_>) {
-    run(level, Multiply::<B> { panels, panel, x, out, body: PhantomData });
+pub(super) fn multiply<B: Body>(level: Level, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
+    run(level, Multiply::<B> { panels, x, out, body: PhantomData });
 }
 
 pub(super) fn pack(level: Level, x: &mut Activations, values: &[f32]) {
@@ -19,8 +20,7 @@ pub(super) fn pack(level: Level, x: &mut Activations, values: &[f32]) {
 }
 
 struct Multiply<'a, 'o, B> {
-    panels: &'a [u8],
-    panel: usize,
+    panels: Panels<'a>,
     x: &'a Activations,
     out: &'a mut Out<'o>,
     body: PhantomData<B>,
@@ -32,7 +32,7 @@ impl<B: Body> Op for Multiply<'_, '_, B> {
 
     #[inline(always)]
     fn body<L: DotLanes>(self, l: L) {
-        B::multiply(l, self.panels, self.panel, self.x, self.out);
+        B::multiply(l, self.panels, self.x, self.out);
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Product {
     /// Rows as in a file, at most sixteen, one after another, to a panel of zeros.
     pack: fn(rows: &[u8], row: usize, panel: &mut [u8]),
     /// Panels times activations.
-    multiply: fn(Level, panels: &[u8], panel: usize, &Activations, &mut Out<'_>),
+    multiply: fn(Level, Panels<'_>, &Activations, &mut Out<'_>),
 }
 
 impl Product {
@@ -64,11 +64,9 @@ pub struct Matrix {
     product: Product,
     rows: usize,
     columns: usize,
-    /// Bytes of a panel.
-    panel: usize,
     bytes: Vec<u8>,
-    /// Where the first panel starts: at a line of the cache.
-    start: usize,
+    /// Where each panel starts, at a line of the cache, and where the last one ends.
+    starts: Vec<usize>,
 }
 
 /// Bytes of a line of the cache.
@@ -79,15 +77,32 @@ impl Matrix {
     /// products, or rows do not divide into its blocks.
     pub fn new(format: &'static Format, rows: usize, columns: usize) -> Option<Matrix> {
         let (product, panel) = panel_of(format, columns)?;
-        let bytes = vec![0; Matrix::size(format, rows, columns)?];
-        let start = bytes.as_ptr().align_offset(LINE).min(LINE);
-        Some(Matrix { format, product, rows, columns, panel, bytes, start })
+        Matrix::size(format, rows, columns)?;
+        Some(Matrix::with_panels(format, product, rows, columns, std::iter::repeat_n(panel, rows.div_ceil(PANEL))))
+    }
+
+    fn with_panels(
+        format: &'static Format,
+        product: Product,
+        rows: usize,
+        columns: usize,
+        panels: impl Iterator<Item = usize>,
+    ) -> Matrix {
+        let mut starts = vec![0];
+        starts.extend(panels.scan(0, |end, bytes| {
+            *end += bytes.next_multiple_of(LINE);
+            Some(*end)
+        }));
+        let bytes = vec![0; starts[starts.len() - 1] + LINE];
+        let first = bytes.as_ptr().align_offset(LINE).min(LINE);
+        starts.iter_mut().for_each(|start| *start += first);
+        Matrix { format, product, rows, columns, bytes, starts }
     }
 
     /// Bytes that such a matrix takes in memory; `None` where there is none.
     pub fn size(format: &'static Format, rows: usize, columns: usize) -> Option<usize> {
         let (_, panel) = panel_of(format, columns)?;
-        rows.div_ceil(PANEL).checked_mul(panel)?.checked_add(LINE)
+        rows.div_ceil(PANEL).checked_mul(panel.next_multiple_of(LINE))?.checked_add(LINE)
     }
 
     /// A matrix from `bytes` as they stand in a file.
@@ -104,13 +119,12 @@ impl Matrix {
     pub fn panels_mut(&mut self) -> impl ExactSizeIterator<Item = PanelMut<'_>> {
         let (rows, pack) = (self.rows, self.product.pack);
         let row_bytes = self.columns / self.format.block * self.format.bytes;
-        let count = rows.div_ceil(PANEL);
-        let panels = self.bytes[self.start..][..count * self.panel].chunks_exact_mut(self.panel);
-        panels.enumerate().map(move |(n, bytes)| PanelMut {
+        let mut rest = &mut self.bytes[self.starts[0]..];
+        self.starts.windows(2).enumerate().map(move |(n, ends)| PanelMut {
             rows: n * PANEL..rows.min((n + 1) * PANEL),
             row_bytes,
             pack,
-            bytes,
+            bytes: rest.split_off_mut(..ends[1] - ends[0]).expect("panels follow each other"),
         })
     }
 
@@ -171,7 +185,7 @@ impl Matrix {
 
     fn put(&mut self, row: usize, column: usize, value: f32) {
         assert!(self.format.name == "f32" && row < self.rows && column < self.columns);
-        let at = self.start + row / PANEL * self.panel + (column * PANEL + row % PANEL) * size_of::<f32>();
+        let at = self.starts[row / PANEL] + (column * PANEL + row % PANEL) * size_of::<f32>();
         self.bytes[at..][..size_of::<f32>()].copy_from_slice(&value.to_le_bytes());
     }
 
@@ -184,15 +198,29 @@ impl Matrix {
         assert!(x.input() == self.product.input && x.level() == level);
         assert!(x.width() == self.columns || x.input() == Input::F32 && x.width() <= self.columns);
         assert!(out.rows() == self.rows_of(&panels) && out.columns() == x.columns());
-        let bytes = &self.bytes[self.start..][panels.start * self.panel..panels.end * self.panel];
-        (self.product.multiply)(level, bytes, self.panel, x, out);
+        let panels = Panels { bytes: &self.bytes, starts: &self.starts[panels.start..=panels.end] };
+        (self.product.multiply)(level, panels, x, out);
     }
 }
 
 /// How a format multiplies, and the bytes of a panel of `columns`.
 fn panel_of(format: &'static Format, columns: usize) -> Option<(Product, usize)> {
     let product = format.codec?.product?;
-    columns.is_multiple_of(format.block).then(|| (product, (product.panel)(columns).next_multiple_of(LINE)))
+    columns.is_multiple_of(format.block).then(|| (product, (product.panel)(columns)))
+}
+
+/// Some panels of a [`Matrix`].
+#[derive(Clone, Copy)]
+struct Panels<'m> {
+    bytes: &'m [u8],
+    /// Of each, and where the last one ends.
+    starts: &'m [usize],
+}
+
+impl<'m> Panels<'m> {
+    fn iter(self) -> impl Iterator<Item = &'m [u8]> {
+        self.starts.windows(2).map(move |ends| &self.bytes[ends[0]..ends[1]])
+    }
 }
 
 /// Sixteen rows of a [`Matrix`], to be filled.
