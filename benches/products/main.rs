@@ -32,13 +32,32 @@ fn main() {
     print!("format   level   ");
     COLUMNS.iter().for_each(|m| print!("{m:>14}"));
     println!();
+    let levels: Vec<Level> =
+        Level::available().into_iter().filter(|l| *l != Level::SCALAR || Level::available().len() == 1).collect();
     for format in FORMATS.iter().filter(|f| f.codec.is_some_and(|c| c.product.is_some())).filter(wanted) {
-        let bench = Bench::new(format);
-        for level in Level::available() {
-            if level != Level::SCALAR || Level::available().len() == 1 {
-                bench.line(level);
+        let bench = Bench::new(format, 0.0);
+        levels.iter().for_each(|level| bench.line(*level));
+    }
+    if names.is_empty() || names.iter().any(|n| n == "sparse") {
+        levels.iter().for_each(|level| sparse(*level));
+    }
+}
+
+/// A matrix of q8_0 without its zeros, and the same one dense, in turn.
+fn sparse(level: Level) {
+    for zeros in [0.3, 0.5, 0.7] {
+        let (dense, sparse) = (Bench::new(Format::by_name("q8_0").unwrap(), zeros), Bench::sparse(zeros));
+        print!("{:3.0} % zeros, {}: times as fast as dense:", 100.0 * zeros, level.name());
+        for columns in COLUMNS {
+            let (mut ratios, mut x, mut y) = (Vec::new(), Activations::new(level), vec![0.0; SIZE * columns]);
+            let pairs = dense.matrices.iter().cycle().zip(sparse.matrices.iter().cycle());
+            for (dense_one, sparse_one) in pairs.take(RUNS.max(sparse.matrices.len())) {
+                let [slow, fast] = [dense_one, sparse_one].map(|matrix| dense.time(matrix, &mut x, &mut y, columns));
+                ratios.push(slow / fast);
             }
+            print!(" {:.2}", median(&mut ratios));
         }
+        println!("; {:.2} of the bytes", sparse.matrices[0].bytes() as f64 / dense.matrices[0].bytes() as f64);
     }
 }
 
@@ -50,19 +69,47 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(format: &'static Format) -> Bench {
+    fn new(format: &'static Format, zeros: f64) -> Bench {
+        Bench::of(format, zeros, |file| Matrix::from_bytes(format, SIZE, SIZE, file))
+    }
+
+    fn sparse(zeros: f64) -> Bench {
+        let format = Format::by_name("q8_0").expect("a row of the table");
+        Bench::of(format, zeros, |file| {
+            let panels = file.chunks(16 * SIZE / 32 * 34);
+            let codes = |panel: &[u8]| panel.chunks_exact(34).flat_map(|b| b[2..].to_vec()).filter(|c| *c != 0).count();
+            let mut matrix = Matrix::sparse(SIZE, SIZE, &panels.map(codes).collect::<Vec<_>>())?;
+            for mut panel in matrix.panels_mut() {
+                let rows = panel.rows.start * panel.row_bytes..panel.rows.end * panel.row_bytes;
+                panel.fill(&file[rows]);
+            }
+            Some(matrix)
+        })
+    }
+
+    fn of(format: &'static Format, zeros: f64, matrix: impl Fn(&[u8]) -> Option<Matrix>) -> Bench {
         let mut random = Random(1);
-        let values: Vec<f32> = (0..SIZE * 64).map(|_| random.gaussian() as f32).collect();
+        let mut values: Vec<f32> = (0..SIZE * 64).map(|_| random.gaussian() as f32).collect();
+        values.iter_mut().filter(|_| random.uniform() < zeros).for_each(|v| *v = 0.0);
         let mut few = vec![0; format.size_of(values.len() as u64).unwrap() as usize];
         let how = Encoding { effort: Effort::Fast, ..Encoding::default() };
         format.encoder().unwrap()(Level::best(), &values, &how, &mut few).expect("values that it can hold");
         let file = few.repeat(SIZE / 64);
         let count = COLD.div_ceil(file.len());
-        let matrices: Vec<Matrix> =
-            (0..count).map(|_| Matrix::from_bytes(format, SIZE, SIZE, &file).expect("products")).collect();
+        let matrices: Vec<Matrix> = (0..count).map(|_| matrix(&file).expect("products")).collect();
         let x = (0..SIZE * 128).map(|_| random.gaussian() as f32).collect();
         let bytes = vec![1; matrices[0].bytes() / 8];
         Bench { matrices, x, bytes }
+    }
+
+    /// Seconds of one product.
+    fn time(&self, matrix: &Matrix, x: &mut Activations, y: &mut [f32], columns: usize) -> f64 {
+        let time = seconds(|| {
+            x.pack(matrix.input(), black_box(&self.x[..columns * SIZE]), SIZE);
+            matrix.multiply(x.level(), 0..matrix.panels(), x, &mut Out::new(y, SIZE, columns));
+        });
+        black_box(y);
+        time
     }
 
     fn line(&self, level: Level) {
@@ -73,11 +120,7 @@ impl Bench {
             let mut y = vec![0.0; SIZE * columns];
             let (mut times, mut reads) = (Vec::new(), Vec::new());
             for (n, matrix) in self.matrices.iter().cycle().take(RUNS.max(self.matrices.len())).enumerate() {
-                times.push(seconds(|| {
-                    x.pack(matrix.input(), black_box(&self.x[..columns * SIZE]), SIZE);
-                    matrix.multiply(level, 0..matrix.panels(), &x, &mut Out::new(&mut y, SIZE, columns));
-                }));
-                black_box(&mut y);
+                times.push(self.time(matrix, &mut x, &mut y, columns));
                 if n % 4 == 0 {
                     reads.extend(self.limit(columns));
                 }

@@ -36,7 +36,7 @@ impl Random {
     }
 
     /// Above 0, at most 1.
-    fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         ((self.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 

@@ -221,3 +221,43 @@ fn panels_are_about_as_large_as_in_a_file() {
     assert!(Matrix::new(Format::by_name("q4_k").unwrap(), 16, 128).is_none());
     assert!(Matrix::new(Format::by_name("i32").unwrap(), 16, 128).is_none());
 }
+
+/// A row is more or less sparse than the next, from no zeros to nothing but zeros.
+fn with_zeros(random: &mut Random, rows: usize, width: usize) -> Vec<f32> {
+    let mut values = random.values(rows * width);
+    for (r, row) in values.chunks_exact_mut(width).enumerate() {
+        let share = (r % 5) as f32 / 4.0;
+        row.iter_mut().filter(|_| random.next().abs() < share).for_each(|v| *v = 0.0);
+    }
+    values
+}
+
+#[test]
+fn matrices_without_zeros_have_the_products_of_dense_ones() {
+    let mut random = Random(6);
+    let q8_0 = Format::by_name("q8_0").unwrap();
+    for (rows, width, columns) in [(16, 32, 1), (37, 224, 7), (1, 64, 3), (80, 768, 1), (80, 768, 33)] {
+        let bytes = encode(q8_0, &with_zeros(&mut random, rows, width));
+        let dense = Matrix::from_bytes(q8_0, rows, width, &bytes).unwrap();
+        let mut kept = Vec::new();
+        for rows in bytes.chunks(16 * width / 32 * 34) {
+            let codes = rows.chunks_exact(34).flat_map(|block| &block[2..]);
+            kept.push(codes.filter(|code| **code != 0).count());
+        }
+        let x = random.values(columns * width);
+        let wanted = multiply(&dense, Level::SCALAR, &x);
+        for more in [0, 100] {
+            let kept: Vec<usize> = kept.iter().map(|kept| kept + more).collect();
+            let mut matrix = Matrix::sparse(rows, width, &kept).unwrap();
+            for mut panel in matrix.panels_mut() {
+                let (start, end) = (panel.rows.start * panel.row_bytes, panel.rows.end * panel.row_bytes);
+                panel.fill(&bytes[start..end]);
+            }
+            for level in Level::available() {
+                assert_eq!(multiply(&matrix, level, &x), wanted, "{} {rows} x {width} x {columns}", level.name());
+            }
+        }
+    }
+    assert!(Matrix::sparse(16, 40, &[0]).is_none());
+    assert!(Matrix::sparse(17, 32, &[0]).is_none());
+}

@@ -11,7 +11,7 @@ use crate::progress::{Progress, Silent};
 use crate::source::{Origin, Source};
 use crate::tensor::TensorId;
 use rayon::prelude::*;
-use tersor_kernels::matmul::Matrix;
+use tersor_kernels::matmul::{Matrix, PANEL};
 use tersor_kernels::{Class, Format, Level};
 
 impl Model {
@@ -182,13 +182,29 @@ impl Loader<'_> {
         Ok((0..stored.len() as u64).map(|row| stored[order.source_row(row) as usize]).collect())
     }
 
+    /// The matrix, still to be filled, that has the products of q8_0 without its zeros: where it is stored so, and smaller.
+    fn sparse(&self, id: TensorId, order: Reorder) -> Option<Matrix> {
+        let tensor = self.source.tensor(id);
+        let (rows, columns) = (tensor.shape.rows(), tensor.shape.cols());
+        if tensor.format.name != "q8_0" {
+            return None;
+        }
+        let mut kept = vec![0; (rows as usize).div_ceil(PANEL)];
+        for row in 0..rows {
+            kept[row as usize / PANEL] += self.source.kept(id, order.source_row(row))? as usize;
+        }
+        let dense = Matrix::size(tensor.format, rows as usize, columns as usize)?;
+        Matrix::sparse(rows as usize, columns as usize, &kept).filter(|sparse| sparse.bytes() < dense)
+    }
+
     /// A matrix in its own format, or in f32 where that has no products or none are wanted of it.
     fn matrix(&self, id: TensorId, order: Reorder) -> Result<Matrix> {
         let tensor = self.source.tensor(id);
         let (rows, columns) = (tensor.shape.rows() as usize, tensor.shape.cols() as usize);
         let f32 = Format::by_name("f32").expect("a row of the table");
         let decoded = self.weights == Weights::Decoded && tensor.format.class == Class::Block;
-        let own = if decoded { None } else { Matrix::new(tensor.format, rows, columns) };
+        let dense = || Matrix::new(tensor.format, rows, columns);
+        let own = if decoded { None } else { self.sparse(id, order).or_else(dense) };
         let keep = own.is_some();
         let matrix = own.or_else(|| Matrix::new(f32, rows, columns));
         let mut matrix = matrix.ok_or_else(|| self.source.unreadable(id))?;

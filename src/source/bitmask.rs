@@ -312,6 +312,10 @@ impl Expanded {
 }
 
 impl Derive for Expanded {
+    fn kept(&self, n: u64) -> Option<u64> {
+        Some(self.offsets[n as usize + 1] - self.offsets[n as usize])
+    }
+
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let size = self.format.size_of(self.cols).expect("checked when it was opened");
         let end = offset + buffer.len() as u64;

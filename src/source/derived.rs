@@ -15,6 +15,12 @@ pub trait Derive: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of the source that it is derived from.
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// Where a matrix is stored without its zeros: how many values row `n` has at most that are none.
+    fn kept(&self, n: u64) -> Option<u64> {
+        let _ = n;
+        None
+    }
 }
 
 /// What is behind a tensor's header.
@@ -43,6 +49,14 @@ impl Source {
         let names = source.tensors.iter().enumerate().map(|(n, t)| (t.name.clone(), TensorId(n)));
         source.by_name = names.collect();
         source
+    }
+
+    /// Where a matrix is stored without its zeros: how many values row `n` has at most that are none.
+    pub fn kept(&self, id: TensorId, n: u64) -> Option<u64> {
+        match &self.places[id.0] {
+            Place::Derived(derive) => derive.kept(n),
+            _ => None,
+        }
     }
 
     /// True for what [`Source::with_tensors`] gives: neither its tensors nor its settings are those of the files.

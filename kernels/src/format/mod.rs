@@ -36,6 +36,7 @@ use crate::matmul::Product;
 use crate::simd::Lanes;
 
 pub(crate) use block32::sixteen;
+pub(crate) use q8_0::Q8_0;
 pub use table::FORMATS;
 
 /// How a format is laid out and, where tersor has it, coded.

@@ -5,7 +5,7 @@ use super::{BadValue, Coding, Encoding, Fit};
 use crate::matmul::tiled::{self, Lines, Tiled};
 use crate::simd::Lanes;
 
-pub(super) struct Q8_0;
+pub(crate) struct Q8_0;
 
 impl Block32 for Q8_0 {
     const BYTES: usize = 34;

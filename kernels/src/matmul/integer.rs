@@ -1,7 +1,7 @@
 //! The body for block formats: integer sums of sixteen rows per block, then one multiplication with both scales.
 
 use super::Panels;
-use super::activations::{Activations, Block, SCALE, SHIFTS, SUMS};
+use super::activations::{Activations, BLOCK, Block, SCALE, SHIFTS, SUMS};
 use super::level;
 use super::out::Out;
 use super::tiled::{self, Tiled, group};
@@ -12,59 +12,88 @@ use std::ops::Range;
 /// Columns whose sums stay in the nearest cache while a panel goes by; their activations stay in the next one.
 const COLUMNS: usize = 32;
 /// Bytes that are asked for ahead of their use.
-const AHEAD: usize = 6 << 10;
+pub(super) const AHEAD: usize = 6 << 10;
 
-pub(super) struct Body<T>(PhantomData<T>);
+pub(super) struct Body<T, D = Dense>(PhantomData<(T, D)>);
 
-impl<T: Tiled> level::Body for Body<T> {
+/// How the tiles of a panel lie.
+pub(super) trait Layout<T: Tiled> {
+    /// The products of a panel with the only column. A body of its own: codes that are used once need no place in memory.
+    fn one<L: DotLanes>(l: L, panel: &[u8], x: &[Block]) -> L::F;
+    /// One tile after another; there may be more of them than the panel has blocks.
+    fn tiles(panel: &[u8]) -> impl Iterator<Item = &[u8]>;
+    /// Block `b` of a tile.
+    fn block<L: DotLanes>(l: L, tile: &[u8], b: usize) -> Codes<L, T>;
+}
+
+/// Every code has its place: see [`super::tiled`].
+pub(super) struct Dense;
+
+impl<T: Tiled> Layout<T> for Dense {
+    #[inline(always)]
+    fn one<L: DotLanes>(l: L, panel: &[u8], x: &[Block]) -> L::F {
+        let mut sum = [l.splat(0.0)];
+        let mut x = x.iter();
+        for tile in <Self as Layout<T>>::tiles(panel) {
+            for b in 0..T::BLOCK / BLOCK {
+                let Some(x) = x.next() else { return sum[0] };
+                prefetch(l, tile, b, T::BLOCK / BLOCK);
+                <Self as Layout<T>>::block(l, tile, b).add(l, std::array::from_ref(x), &mut sum);
+            }
+        }
+        sum[0]
+    }
+
+    #[inline(always)]
+    fn tiles(panel: &[u8]) -> impl Iterator<Item = &[u8]> {
+        panel.chunks_exact(tiled::tile::<T>())
+    }
+
+    #[inline(always)]
+    fn block<L: DotLanes>(l: L, tile: &[u8], b: usize) -> Codes<L, T> {
+        let (scales, lines) = tile.split_at(T::SCALES);
+        let size = tiled::code_bytes::<T>();
+        Codes::of(l, scales, &lines[b * size..][..size], b)
+    }
+}
+
+impl<T: Tiled, D: Layout<T>> level::Body for Body<T, D> {
     #[inline(always)]
     fn multiply<L: DotLanes>(l: L, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
         for (n, bytes) in panels.iter().enumerate() {
             if x.columns() == 1 {
-                // A body of its own: codes that are used once need no place in memory.
-                one::<L, T>(l, bytes, x.blocks(), out, n);
+                put(l, D::one(l, bytes, x.blocks()), out, n, 0);
                 continue;
             }
             for first in (0..x.columns()).step_by(COLUMNS) {
-                many::<L, T>(l, bytes, x, first, out, n);
+                many::<L, T, D>(l, bytes, x, first, out, n);
             }
         }
     }
-}
-
-/// One panel times the only column.
-#[inline(always)]
-fn one<L: DotLanes, T: Tiled>(l: L, panel: &[u8], x: &[Block], out: &mut Out<'_>, n: usize) {
-    let mut sum = [l.splat(0.0)];
-    let mut x = x.iter();
-    for tile in panel.chunks_exact(tiled::tile::<T>()) {
-        let (scales, lines) = tile.split_at(T::SCALES);
-        for (b, lines) in lines.chunks_exact(tiled::code_bytes::<T>()).enumerate() {
-            let Some(x) = x.next() else { return };
-            prefetch::<L, T>(l, tile, b);
-            let block = Codes::<L, T>::of(l, scales, lines, b);
-            block.add(l, std::array::from_ref(x), &mut sum);
-        }
-    }
-    put(l, sum[0], out, n, 0);
 }
 
 /// One panel times some columns from `first` on.
 #[inline(always)]
-fn many<L: DotLanes, T: Tiled>(l: L, panel: &[u8], x: &Activations, first: usize, out: &mut Out<'_>, n: usize) {
+fn many<L: DotLanes, T: Tiled, D: Layout<T>>(
+    l: L,
+    panel: &[u8],
+    x: &Activations,
+    first: usize,
+    out: &mut Out<'_>,
+    n: usize,
+) {
     let columns = x.columns();
     let count = COLUMNS.min(columns - first);
     let mut sums = [l.splat(0.0); COLUMNS];
     let sums = &mut sums[..count];
     let mut rows = x.blocks().chunks_exact(columns);
-    for tile in panel.chunks_exact(tiled::tile::<T>()) {
-        let (scales, lines) = tile.split_at(T::SCALES);
-        for (b, lines) in lines.chunks_exact(tiled::code_bytes::<T>()).enumerate() {
-            let Some(x) = rows.next() else { return };
+    'panel: for tile in D::tiles(panel) {
+        for b in 0..T::BLOCK / BLOCK {
+            let Some(x) = rows.next() else { break 'panel };
             if first == 0 {
-                prefetch::<L, T>(l, tile, b);
+                prefetch(l, tile, b, T::BLOCK / BLOCK);
             }
-            let block = Codes::<L, T>::of(l, scales, lines, b);
+            let block = D::block(l, tile, b);
             let (x, last) = x[first..][..count].as_chunks::<2>();
             let (sums, last_sum) = sums.as_chunks_mut::<2>();
             for (x, sums) in x.iter().zip(sums) {
@@ -87,10 +116,10 @@ fn put<L: DotLanes>(l: L, sum: L::F, out: &mut Out<'_>, n: usize, column: usize)
     out.put(n, column, &values);
 }
 
-/// Ask for what lies ahead of block `b`: a share of the tile, since too many requests at once have to wait.
+/// Ask for what lies ahead of block `b` of so many: a share of the tile, since too many requests at once have to wait.
 #[inline(always)]
-fn prefetch<L: DotLanes, T: Tiled>(l: L, tile: &[u8], b: usize) {
-    let share = tile.len() / (T::BLOCK / 32);
+fn prefetch<L: DotLanes>(l: L, tile: &[u8], b: usize, blocks: usize) {
+    let share = tile.len() / blocks;
     for line in 0..share.div_ceil(64) {
         l.prefetch(tile.as_ptr().wrapping_add(AHEAD + b * share + line * 64));
     }
@@ -114,7 +143,7 @@ const fn most_groups<T: Tiled>() -> usize {
 }
 
 /// A block of 32 columns of sixteen rows, ready to be multiplied.
-struct Codes<L: DotLanes, T> {
+pub(super) struct Codes<L: DotLanes, T> {
     /// Eight groups; not used by wide codes.
     narrow: [L::W; 8],
     wide: [L::Wide; 8],
@@ -125,7 +154,7 @@ struct Codes<L: DotLanes, T> {
 }
 
 impl<L: DotLanes, T: Tiled> Codes<L, T> {
-    /// Block `b` of a tile.
+    /// Block `b` of a tile, from its lines.
     #[inline(always)]
     fn of(l: L, scales: &[u8], lines: &[u8], b: usize) -> Self {
         let lines = lines.as_chunks::<64>().0;
@@ -139,6 +168,13 @@ impl<L: DotLanes, T: Tiled> Codes<L, T> {
                 narrow[g] = codes;
             }
         }
+        Codes { narrow, ..Codes::of_wide(l, scales, b, wide) }
+    }
+
+    /// Block `b` of a tile, from its wide codes.
+    #[inline(always)]
+    pub(super) fn of_wide(l: L, scales: &[u8], b: usize, wide: [L::Wide; 8]) -> Self {
+        let narrow = [l.line(&[0; 64]); 8];
         let subs = if T::SUB == 16 { [2 * b, 2 * b + 1] } else { [b, b] };
         Codes {
             narrow,

@@ -12,6 +12,7 @@ mod float;
 mod integer;
 mod level;
 mod out;
+mod sparse;
 pub(crate) mod tiled;
 
 use crate::{Format, Level};
@@ -97,6 +98,19 @@ impl Matrix {
         let first = bytes.as_ptr().align_offset(LINE).min(LINE);
         starts.iter_mut().for_each(|start| *start += first);
         Matrix { format, product, rows, columns, bytes, starts }
+    }
+
+    /// A matrix of q8_0 that keeps no zeros, to be filled by [`Matrix::panels_mut`] with as many other codes as `kept` says
+    /// for each panel, or fewer; `None` where rows do not divide into blocks, or `kept` into panels.
+    ///
+    /// At half zeros it takes two thirds of the memory. Its products have the same bits as those of a dense one.
+    pub fn sparse(rows: usize, columns: usize, kept: &[usize]) -> Option<Matrix> {
+        let format = Format::by_name("q8_0").expect("a row of the table");
+        if !columns.is_multiple_of(format.block) || kept.len() != rows.div_ceil(PANEL) {
+            return None;
+        }
+        let panels = kept.iter().map(|kept| sparse::least(columns) + kept);
+        Some(Matrix::with_panels(format, sparse::PRODUCT, rows, columns, panels))
     }
 
     /// Bytes that such a matrix takes in memory; `None` where there is none.

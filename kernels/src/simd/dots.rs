@@ -37,6 +37,8 @@ pub(crate) trait DotLanes: Lanes {
     fn end(self, sum: Self::I, p: Self::P) -> Self::I;
     /// Codes whose zero is 128.
     fn wide(self, codes: Self::W) -> Self::Wide;
+    /// Signed codes from `codes[8]` on, one for each of `bits` that is set and 0 for the others, made ready.
+    fn expand(self, bits: u64, codes: &[u8; 72]) -> Self::Wide;
     /// Four codes, whose zero is [`DotLanes::WIDE_ZERO`], times four signed bytes above -128, added to each row's sum.
     fn dot_wide(self, sum: Self::I, codes: Self::Wide, x: u32) -> Self::I;
     /// The integers, which are within +-2^24, as values.
@@ -103,6 +105,17 @@ impl DotLanes for Scalar {
     #[inline(always)]
     fn wide(self, codes: [u8; 64]) -> [u8; 64] {
         codes
+    }
+    #[inline(always)]
+    fn expand(self, bits: u64, codes: &[u8; 72]) -> [u8; 64] {
+        let (mut out, mut next) = ([128; 64], 8);
+        for (n, out) in out.iter_mut().enumerate() {
+            if bits >> n & 1 == 1 {
+                *out = codes[next] ^ 128;
+                next += 1;
+            }
+        }
+        out
     }
     #[inline(always)]
     fn dot_wide(self, sum: [i32; 16], codes: [u8; 64], x: u32) -> [i32; 16] {

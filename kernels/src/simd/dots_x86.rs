@@ -10,6 +10,71 @@ use core::arch::x86_64::*;
 
 const WIDE_ZERO: i8 = i8::MIN;
 
+/// For a byte of bits, which bytes of sixteen go to the eight places, where the set ones have theirs before the middle, or
+/// from there on; what is above 127 makes a zero.
+static PLACES: [[[u8; 8]; 256]; 2] = {
+    let mut places = [[[0x80; 8]; 256]; 2];
+    let mut n = 0;
+    while n < 2 * 256 * 8 {
+        let (above, byte, bit): (usize, usize, usize) = (n / 2048, n / 8 % 256, n % 8);
+        let first = if above == 1 { 8 } else { 8 - byte.count_ones() };
+        if byte >> bit & 1 == 1 {
+            places[above][byte][bit] = (first + (byte & ((1 << bit) - 1)).count_ones()) as u8;
+        }
+        n += 1;
+    }
+    places
+};
+
+/// Where the sixteen codes of a quarter come from: see [`PLACES`].
+#[inline(always)]
+unsafe fn places(bits: u64) -> __m128i {
+    let (below, above) = (bits as u8, (bits >> 8) as u8);
+    unsafe {
+        let places = _mm_castsi128_pd(_mm_loadl_epi64(PLACES[0][usize::from(below)].as_ptr().cast()));
+        _mm_castpd_si128(_mm_loadh_pd(places, PLACES[1][usize::from(above)].as_ptr().cast()))
+    }
+}
+
+/// The lower and the upper half of what [`DotLanes::expand`] gives, as signed codes.
+#[inline(always)]
+unsafe fn expand32s(bits: u64, codes: &[u8; 72]) -> (__m256i, __m256i) {
+    unsafe {
+        // Sixteen bytes around the middle of each quarter, which is not beyond 56, and eight before it.
+        let a = _mm_loadu_si128(codes.as_ptr().add((bits as u8).count_ones() as usize).cast());
+        let b = _mm_loadu_si128(codes.as_ptr().add((bits << 40).count_ones() as usize).cast());
+        let c = _mm_loadu_si128(codes.as_ptr().add((bits << 24).count_ones() as usize).cast());
+        let d = _mm_loadu_si128(codes.as_ptr().add((bits << 8).count_ones() as usize).cast());
+        let low = _mm256_set_m128i(places(bits >> 16), places(bits));
+        let high = _mm256_set_m128i(places(bits >> 48), places(bits >> 32));
+        (_mm256_shuffle_epi8(_mm256_set_m128i(b, a), low), _mm256_shuffle_epi8(_mm256_set_m128i(d, c), high))
+    }
+}
+
+#[inline(always)]
+unsafe fn join32(halves: (__m256i, __m256i)) -> __m512i {
+    unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(halves.0), halves.1) }
+}
+
+/// The first bytes of `codes` where `bits` are set, and 0 elsewhere.
+///
+/// # Safety
+/// The CPU has AVX-512 VBMI2.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn expand64(bits: u64, codes: __m512i) -> __m512i {
+    // As text, because the levels do not ask for VBMI2, which not every CPU with VNNI has.
+    unsafe {
+        let out;
+        core::arch::asm!(
+            "vpexpandb {out}{{{bits}}}{{z}}, {codes}",
+            out = lateout(zmm_reg) out, bits = in(kreg) bits, codes = in(zmm_reg) codes,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+        out
+    }
+}
+
 impl DotLanes for Avx2 {
     const COLUMNS: usize = 4;
     const WIDE_ZERO: i32 = 0;
@@ -83,6 +148,13 @@ impl DotLanes for Avx2 {
             let zero = _mm256_set1_epi8(WIDE_ZERO);
             let signed = (_mm256_xor_si256(codes.0, zero), _mm256_xor_si256(codes.1, zero));
             [(_mm256_abs_epi8(signed.0), signed.0), (_mm256_abs_epi8(signed.1), signed.1)]
+        }
+    }
+    #[inline(always)]
+    fn expand(self, bits: u64, codes: &[u8; 72]) -> Self::Wide {
+        unsafe {
+            let (low, high) = expand32s(bits, codes);
+            [(_mm256_abs_epi8(low), low), (_mm256_abs_epi8(high), high)]
         }
     }
     #[inline(always)]
@@ -220,6 +292,10 @@ impl DotLanes for Avx512<false> {
         }
     }
     #[inline(always)]
+    fn expand(self, bits: u64, codes: &[u8; 72]) -> Self::Wide {
+        unsafe { self.wide(_mm512_xor_si512(join32(expand32s(bits, codes)), _mm512_set1_epi8(WIDE_ZERO))) }
+    }
+    #[inline(always)]
     fn dot_wide(self, sum: __m512i, codes: Self::Wide, x: u32) -> __m512i {
         unsafe {
             let x = self.int(x as i32);
@@ -251,6 +327,18 @@ impl DotLanes for Avx512<true> {
     #[inline(always)]
     fn wide(self, codes: __m512i) -> __m512i {
         codes
+    }
+    #[inline(always)]
+    fn expand(self, bits: u64, codes: &[u8; 72]) -> __m512i {
+        unsafe {
+            let zero = _mm512_set1_epi8(WIDE_ZERO);
+            let signed = if is_x86_feature_detected!("avx512vbmi2") {
+                expand64(bits, _mm512_loadu_si512(codes[8..].as_ptr().cast()))
+            } else {
+                join32(expand32s(bits, codes))
+            };
+            _mm512_xor_si512(signed, zero)
+        }
     }
     #[inline(always)]
     fn dot_wide(self, sum: __m512i, codes: __m512i, x: u32) -> __m512i {

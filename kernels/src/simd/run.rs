@@ -36,19 +36,19 @@ mod x86 {
     use super::Op;
     use crate::simd::{Avx2, Avx512};
 
-    #[target_feature(enable = "avx2,fma,f16c")]
+    #[target_feature(enable = "popcnt,avx2,fma,f16c")]
     pub(super) fn avx2<O: Op>(op: O) -> O::Output {
         // SAFETY: this function is compiled for, and only called on, such a CPU.
         op.body(unsafe { Avx2::assume() })
     }
 
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+    #[target_feature(enable = "popcnt,avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn avx512<O: Op>(op: O) -> O::Output {
         // SAFETY: as above.
         op.body(unsafe { Avx512::<false>::assume() })
     }
 
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[target_feature(enable = "popcnt,avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(super) fn vnni<O: Op>(op: O) -> O::Output {
         // SAFETY: as above.
         op.body(unsafe { Avx512::<true>::assume() })
