@@ -216,8 +216,12 @@ impl Loader<'_> {
         let panels: Vec<_> = matrix.panels_mut().collect();
         panels.into_par_iter().try_for_each(|mut panel| {
             let mut stored = vec![0; panel.rows.len() * row_bytes];
-            for (row, bytes) in panel.rows.clone().zip(stored.chunks_exact_mut(row_bytes.max(1))) {
-                self.source.read(id, order.source_row(row as u64) * row_bytes as u64, bytes)?;
+            if order == Reorder::None {
+                self.source.read(id, (panel.rows.start * row_bytes) as u64, &mut stored)?;
+            } else {
+                for (row, bytes) in panel.rows.clone().zip(stored.chunks_exact_mut(row_bytes.max(1))) {
+                    self.source.read(id, order.source_row(row as u64) * row_bytes as u64, bytes)?;
+                }
             }
             let read = stored.len() as u64;
             if let Some(decode) = decode {

@@ -65,6 +65,7 @@ struct Row<'a> {
     values: Vec<f32>,
     scores: Vec<u32>,
     sorted: Vec<u32>,
+    goes: Vec<bool>,
 }
 
 impl Row<'_> {
@@ -77,26 +78,34 @@ impl Row<'_> {
         format.decoder().expect("checked before")(*level, bytes, &mut self.values);
         self.scores.clear();
         self.scores.extend(scores(&self.values, norms.as_deref()));
-        let energy = self.values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
-        let mut fit = Fit { error: 0.0, energy };
-        let mut zero = |i: usize| {
-            bytes[i * format.bytes..][..format.bytes].fill(0);
-            fit.error += f64::from(self.values[i]) * f64::from(self.values[i]);
-        };
+        let goes = &mut self.goes;
+        goes.clear();
         match selection {
             Selection::Lowest { zeros, group } => {
-                for (n, scores) in self.scores.chunks(*group).enumerate() {
-                    lowest(scores, *zeros, &mut self.sorted, |i| zero(n * group + i));
-                }
+                self.scores.chunks(*group).for_each(|scores| lowest(scores, *zeros, &mut self.sorted, goes));
             }
             Selection::Below { bits, equal_until } => {
-                let start = row * cols as u64;
-                let goes = |i: u64, score: u32| score < *bits || score == *bits && start + i < *equal_until;
-                let scores = self.scores.iter().enumerate();
-                scores.filter(|(i, score)| goes(*i as u64, **score)).for_each(|(i, _)| zero(i));
+                let equal = equal_until.saturating_sub(row * cols as u64).min(cols as u64) as usize;
+                let (first, last) = self.scores.split_at(equal);
+                goes.extend(first.iter().map(|score| score <= bits));
+                goes.extend(last.iter().map(|score| score < bits));
             }
         }
-        fit
+        let squares = self.values.iter().map(|v| f64::from(*v) * f64::from(*v));
+        let error = squares.clone().zip(&*goes).map(|(square, goes)| if *goes { square } else { 0.0 }).sum();
+        match format.bytes {
+            2 => clear::<2>(bytes, goes),
+            4 => clear::<4>(bytes, goes),
+            _ => clear::<8>(bytes, goes),
+        }
+        Fit { error, energy: squares.sum() }
+    }
+}
+
+/// Zeros in place of the values of `N` bytes that go. What goes is hard to predict, so nothing branches on it.
+fn clear<const N: usize>(bytes: &mut [u8], goes: &[bool]) {
+    for (value, goes) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(goes) {
+        *value = if *goes { [0; N] } else { *value };
     }
 }
 
@@ -106,9 +115,10 @@ pub(super) fn scores<'a>(values: &'a [f32], norms: Option<&'a Vec<f32>>) -> impl
     values.iter().enumerate().map(score)
 }
 
-/// Call `take` with the positions of the `count` lowest scores; of equal ones the first.
-fn lowest(scores: &[u32], count: usize, sorted: &mut Vec<u32>, mut take: impl FnMut(usize)) {
+/// For each position whether it is among the `count` lowest scores; of equal ones the first are.
+fn lowest(scores: &[u32], count: usize, sorted: &mut Vec<u32>, goes: &mut Vec<bool>) {
     if count == 0 {
+        goes.extend(scores.iter().map(|_| false));
         return;
     }
     sorted.clear();
@@ -117,14 +127,11 @@ fn lowest(scores: &[u32], count: usize, sorted: &mut Vec<u32>, mut take: impl Fn
     // Everything left of the threshold is at most as large.
     let threshold = *threshold;
     let mut equal = count - below.iter().filter(|score| **score < threshold).count();
-    for (i, score) in scores.iter().enumerate() {
-        if *score < threshold {
-            take(i);
-        } else if *score == threshold && equal > 0 {
-            equal -= 1;
-            take(i);
-        }
-    }
+    goes.extend(scores.iter().map(|score| {
+        let counts = *score == threshold && equal > 0;
+        equal -= usize::from(counts);
+        *score < threshold || counts
+    }));
 }
 
 impl Derive for Masked {
@@ -136,7 +143,8 @@ impl Derive for Masked {
             return Ok(());
         }
         let range = offset..offset + buffer.len() as u64;
-        let mut row = Row { masked: self, values: Vec::new(), scores: Vec::new(), sorted: Vec::new() };
+        let (values, scores, sorted, goes) = Default::default();
+        let mut row = Row { masked: self, values, scores, sorted, goes };
         let mut lost = Fit::default();
         let rows = range.start / row_bytes..range.end.div_ceil(row_bytes);
         for n in rows.clone() {
@@ -181,8 +189,9 @@ mod tests {
                 let mut order: Vec<usize> = (0..len).collect();
                 order.sort_by_key(|i| (scores[*i], *i));
                 for count in [0, 1, len / 2, len - 1, len] {
-                    let mut found = Vec::new();
-                    lowest(&scores, count, &mut Vec::new(), |i| found.push(i));
+                    let mut goes = Vec::new();
+                    lowest(&scores, count, &mut Vec::new(), &mut goes);
+                    let found: Vec<usize> = (0..len).filter(|i| goes[*i]).collect();
                     let mut wanted = order[..count].to_vec();
                     wanted.sort_unstable();
                     assert_eq!(found, wanted, "{count} of {scores:?}");

@@ -20,7 +20,9 @@ use crate::machine::in_parallel;
 use crate::progress::Progress;
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use tersor_kernels::{Class, Format};
 
@@ -67,7 +69,7 @@ impl Rows {
     }
 
     /// Call `look` with the number and stored bytes of some rows, one after another.
-    fn each(&self, rows: std::ops::Range<u64>, mut look: impl FnMut(u64, &[u8])) -> Result<()> {
+    fn each(&self, rows: Range<u64>, mut look: impl FnMut(u64, &[u8])) -> Result<()> {
         let size = self.row_bytes();
         let step = (STAGE / size.max(1)).max(1);
         let mut bytes = Vec::new();
@@ -90,11 +92,25 @@ fn width(format: &Format) -> usize {
 }
 
 /// The values of a row without the scales of its blocks.
-fn values(format: &Format, row: &[u8]) -> Vec<u8> {
+fn values<'r>(format: &Format, row: &'r [u8]) -> Cow<'r, [u8]> {
     if format.class != Class::Block {
-        return row.to_vec();
+        return Cow::Borrowed(row);
     }
-    row.chunks_exact(format.bytes).flat_map(|block| &block[SCALE..]).copied().collect()
+    let mut values = Vec::with_capacity(row.len());
+    row.chunks_exact(format.bytes).for_each(|block| values.extend_from_slice(&block[SCALE..]));
+    Cow::Owned(values)
+}
+
+/// Call a function over values of as many bytes.
+macro_rules! by_width {
+    ($width:expr, $function:ident($($values:expr),*)) => {
+        match $width {
+            1 => $function::<1>($($values),*),
+            2 => $function::<2>($($values),*),
+            4 => $function::<4>($($values),*),
+            _ => $function::<8>($($values),*),
+        }
+    };
 }
 
 /// What of a matrix a tensor holds.
@@ -126,17 +142,35 @@ impl Packed {
     fn of_row(&self, row: &[u8]) -> Vec<u8> {
         let format = self.rows.format();
         let values = values(format, row);
-        let kept = |value: &&[u8]| value.iter().any(|byte| *byte != 0);
-        let all = values.chunks_exact(self.rows.width());
         match self.part {
-            Part::Kept => all.filter(kept).flatten().copied().collect(),
-            Part::Bits => {
-                let bits: Vec<bool> = all.map(|value| kept(&value)).collect();
-                bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect()
-            }
+            Part::Kept => by_width!(self.rows.width(), kept(&values)),
+            Part::Bits => by_width!(self.rows.width(), bits(&values)),
             Part::Scales => row.chunks_exact(format.bytes).flat_map(|block| &block[..SCALE]).copied().collect(),
         }
     }
+}
+
+/// The values that are not zero. Which ones is hard to predict, so nothing branches on it.
+fn kept<const N: usize>(values: &[u8]) -> Vec<u8> {
+    let values = values.as_chunks::<N>().0;
+    let (mut kept, mut count) = (vec![[0; N]; values.len()], 0);
+    for value in values {
+        kept[count] = *value;
+        count += usize::from(*value != [0; N]);
+    }
+    kept.truncate(count);
+    kept.into_flattened()
+}
+
+/// A bit for each value that is not zero.
+fn bits<const N: usize>(values: &[u8]) -> Vec<u8> {
+    let byte = |eight: &[[u8; N]]| eight.iter().rev().fold(0, |byte, value| byte << 1 | u8::from(*value != [0; N]));
+    values.as_chunks::<N>().0.chunks(8).map(byte).collect()
+}
+
+/// How many values are not zero.
+fn count<const N: usize>(values: &[u8]) -> u64 {
+    values.as_chunks::<N>().0.iter().map(|value| u64::from(*value != [0; N])).sum()
 }
 
 impl Derive for Packed {
@@ -185,8 +219,8 @@ impl Derive for Given {
 /// Files that cannot be read, [`Error::Interrupted`].
 pub fn packed(source: &Source, ids: &[TensorId], threads: usize, progress: &dyn Progress) -> Result<Source> {
     let inner = Arc::new(source.clone());
-    let counted = in_parallel(threads, ids.len(), |n| count(&inner, ids[n], progress))?;
-    let rows: BTreeMap<TensorId, Arc<Rows>> = ids.iter().copied().zip(counted.into_iter().map(Arc::new)).collect();
+    let rows = in_parallel(threads, ids.len(), |n| counted(&inner, ids[n], progress))?;
+    let rows: BTreeMap<TensorId, Arc<Rows>> = ids.iter().copied().zip(rows.into_iter().map(Arc::new)).collect();
     let mut tensors = Vec::new();
     for (n, tensor) in source.tensors().iter().enumerate() {
         match rows.get(&TensorId(n)) {
@@ -205,13 +239,12 @@ pub fn packed(source: &Source, ids: &[TensorId], threads: usize, progress: &dyn 
     Ok(packed)
 }
 
-fn count(source: &Arc<Source>, id: TensorId, progress: &dyn Progress) -> Result<Rows> {
+fn counted(source: &Arc<Source>, id: TensorId, progress: &dyn Progress) -> Result<Rows> {
     let mut rows = Rows { source: Arc::clone(source), id, offsets: vec![0] };
     let (format, width, mut offsets) = (rows.format(), rows.width(), vec![0]);
     let all = source.tensor(id).shape.rows();
     rows.each(0..all, |_, row| {
-        let kept = values(format, row).chunks_exact(width).filter(|v| v.iter().any(|byte| *byte != 0)).count();
-        offsets.push(offsets.last().unwrap_or(&0) + kept as u64);
+        offsets.push(offsets.last().unwrap_or(&0) + by_width!(width, count(&values(format, row))));
     })?;
     rows.offsets = offsets;
     progress.advance(source.tensor(id).bytes);
@@ -286,28 +319,59 @@ struct Expanded {
 }
 
 impl Expanded {
-    fn row(&self, n: u64) -> Result<Vec<u8>> {
+    /// Put rows `rows` into `out`.
+    fn expand(&self, rows: Range<u64>, out: &mut [u8]) -> Result<()> {
         let width = width(self.format);
-        let (first, last) = (self.offsets[n as usize], self.offsets[n as usize + 1]);
-        let mut bits = vec![0; self.cols.div_ceil(8) as usize];
-        self.source.read(self.bits, n * bits.len() as u64, &mut bits)?;
-        let mut kept = vec![0; (last - first) as usize * width];
-        self.source.read(self.kept, first * width as u64, &mut kept)?;
-        let set: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        let beyond = !self.cols.is_multiple_of(8) && bits.last().is_some_and(|byte| byte >> (self.cols % 8) != 0);
-        if set != last - first || beyond {
-            let place = format!("tensor `{}`, row {n}", self.source.tensor(self.bits).name);
-            let wanted = format!("{} within {} columns, as `row_offsets` has it", last - first, self.cols);
-            return Err(Error::malformed(&self.source.path, place, format!("{set} bits"), wanted));
+        let offsets = &self.offsets[rows.start as usize..=rows.end as usize];
+        let part = |id, start: u64, end: u64| -> Result<Vec<u8>> {
+            let mut bytes = vec![0; (end - start) as usize];
+            self.source.read(id, start, &mut bytes).map(|()| bytes)
+        };
+        let bits_of_row = self.cols.div_ceil(8);
+        let bits = part(self.bits, rows.start * bits_of_row, rows.end * bits_of_row)?;
+        let [first, last] = [offsets[0], offsets[offsets.len() - 1]].map(|kept| kept * width as u64);
+        let kept = part(self.kept, first, last)?;
+        let size = out.len() / (rows.end - rows.start) as usize;
+        for (n, (row, bits)) in out.chunks_exact_mut(size).zip(bits.chunks_exact(bits_of_row as usize)).enumerate() {
+            self.check(rows.start + n as u64, bits)?;
+            let kept = &kept[(offsets[n] * width as u64 - first) as usize..];
+            by_width!(width, spread(kept, bits, self.format, row));
         }
-        let mut values = vec![0; self.cols as usize * width];
-        let places = (0..self.cols as usize).filter(|col| bits[col / 8] >> (col % 8) & 1 == 1);
-        places.zip(kept.chunks_exact(width)).for_each(|(col, v)| values[col * width..][..width].copy_from_slice(v));
-        let Some(scales) = self.scales else { return Ok(values) };
-        let mut factors = vec![0; self.cols as usize / self.format.block * SCALE];
-        self.source.read(scales, n * factors.len() as u64, &mut factors)?;
-        let blocks = factors.chunks_exact(SCALE).zip(values.chunks_exact(self.format.block));
-        Ok(blocks.flat_map(|(scale, codes)| scale.iter().chain(codes)).copied().collect())
+        let Some(scales) = self.scales else { return Ok(()) };
+        let scales_of_row = self.cols / self.format.block as u64 * SCALE as u64;
+        let scales = part(scales, rows.start * scales_of_row, rows.end * scales_of_row)?;
+        let blocks = out.chunks_exact_mut(self.format.bytes);
+        blocks.zip(scales.chunks_exact(SCALE)).for_each(|(block, scale)| block[..SCALE].copy_from_slice(scale));
+        Ok(())
+    }
+
+    /// The bits of row `n` must be as many as its values, and within its columns.
+    fn check(&self, n: u64, bits: &[u8]) -> Result<()> {
+        let wanted = self.offsets[n as usize + 1] - self.offsets[n as usize];
+        let found: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let beyond = !self.cols.is_multiple_of(8) && bits.last().is_some_and(|byte| byte >> (self.cols % 8) != 0);
+        if found == wanted && !beyond {
+            return Ok(());
+        }
+        let place = format!("tensor `{}`, row {n}", self.source.tensor(self.bits).name);
+        let wanted = format!("{wanted} within {} columns, as `row_offsets` has it", self.cols);
+        Err(Error::malformed(&self.source.path, place, format!("{found} bits"), wanted))
+    }
+}
+
+/// Values of a row to where its bits are set, zeros elsewhere; places of scales are left.
+fn spread<const N: usize>(kept: &[u8], bits: &[u8], format: &Format, row: &mut [u8]) {
+    row.fill(0);
+    let (mut kept, start) = (kept.as_chunks::<N>().0.iter(), format.bytes - format.block * N);
+    let shift = format.block.trailing_zeros();
+    for (byte, bits) in bits.iter().enumerate() {
+        let mut left = *bits;
+        while left != 0 {
+            let col = 8 * byte + left.trailing_zeros() as usize;
+            let at = (col >> shift) * format.bytes + start + (col & (format.block - 1)) * N;
+            row[at..at + N].copy_from_slice(kept.next().expect("as many as bits"));
+            left &= left - 1;
+        }
     }
 }
 
@@ -317,13 +381,22 @@ impl Derive for Expanded {
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let size = self.format.size_of(self.cols).expect("checked when it was opened");
-        let end = offset + buffer.len() as u64;
-        for n in offset / size.max(1)..end.div_ceil(size.max(1)) {
-            let (start, row) = (n * size, self.row(n)?);
-            let here = start.max(offset)..(start + size).min(end);
-            let from = &row[(here.start - start) as usize..(here.end - start) as usize];
-            buffer[(here.start - offset) as usize..(here.end - offset) as usize].copy_from_slice(from);
+        let size = self.format.size_of(self.cols).expect("checked when it was opened").max(1);
+        let (end, step) = (offset + buffer.len() as u64, (STAGE / size).max(1));
+        let mut part = Vec::new();
+        let last = end.div_ceil(size);
+        for first in (offset / size..last).step_by(step as usize) {
+            let rows = first..last.min(first + step);
+            let whole = rows.start * size..rows.end * size;
+            let here = whole.start.max(offset)..whole.end.min(end);
+            let out = &mut buffer[(here.start - offset) as usize..(here.end - offset) as usize];
+            if here == whole {
+                self.expand(rows, out)?;
+                continue;
+            }
+            part.resize((whole.end - whole.start) as usize, 0);
+            self.expand(rows, &mut part)?;
+            out.copy_from_slice(&part[(here.start - whole.start) as usize..][..out.len()]);
         }
         Ok(())
     }

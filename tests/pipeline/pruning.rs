@@ -374,6 +374,15 @@ fn sparse_folders_expand_to_dense_ones() {
     tersor_in(&folder, &["quantize", "out", "-qt", "q8_0", "-o", "c.gguf", "--allow-requantize"]).exits(0);
     let from_int8 = Gguf::read(at(&folder, "c.gguf"));
     assert_eq!(from_dense.tensors, from_int8.tensors);
+    // It is run without being expanded, and computes the same.
+    tersor_in(&folder, &["convert", "out", "-qo", "d.gguf"]).exits(0);
+    let text = fixture("text/train.txt");
+    let [sparse, dense] = ["out", "d.gguf"].map(|model| {
+        let ran =
+            tersor_in(&folder, &["eval", model, "--text", &text, "--ctx", "128", "--chunks", "2", "-q", "--json"]);
+        serde_json::from_str::<Value>(&ran.exits(0).out).unwrap()["perplexity"].clone()
+    });
+    assert!(sparse == dense && sparse["value"].is_f64(), "{sparse} {dense}");
     tersor_in(&folder, &["inspect", "out", "--sparsity"]).exits(0);
 }
 

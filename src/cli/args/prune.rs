@@ -74,7 +74,7 @@ pub(in crate::cli) struct PruneArgs {
     pub(in crate::cli) strict: bool,
     /// Keep what is not zero, and a bit for each place: smaller, for tersor and old versions of vLLM; with `--type q8_0` as
     /// codes of eight bits
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with_all = ["rules", "strict"])]
     pub(in crate::cli) store: Option<StoreArg>,
     /// Write a picture of what goes, block by block
     #[arg(long, value_name = "FILE")]
