@@ -7,6 +7,7 @@ mod candidate;
 mod depth;
 mod influence;
 mod mask;
+mod norm;
 mod owl;
 mod pieces;
 mod rounded;

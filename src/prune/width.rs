@@ -3,17 +3,20 @@
 //!
 //! Statistics give the mean square of every column that goes into a matrix. A feed-forward channel counts by its column in
 //! the down projection, a group of heads by its columns in the attention output, both block by block. A hidden channel is
-//! the same in all blocks and counts by its columns in the query and gate projections of all of them.
+//! the same in all blocks and counts by its columns in the query and gate projections of all of them; norms are scaled to what
+//! is left of it.
 
 use super::candidate::{architecture, check_plain};
+use super::norm;
 use super::take::Taken;
-use crate::arch::{Architecture, Count, Dim, Settings};
+use crate::arch::{Architecture, Count, Dim, Settings, with_layer};
 use crate::calib::Statistics;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::source::{Content, Origin, Source};
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Sizes that are asked for; what is not asked for stays.
@@ -53,6 +56,8 @@ pub(super) struct Narrowing {
     ffn: Option<Vec<Kept>>,
     groups: Option<Vec<Kept>>,
     hidden: Option<Kept>,
+    /// With fewer hidden channels, what norms are multiplied with: see [`norm`].
+    ratios: BTreeMap<String, f64>,
     old: Settings,
 }
 
@@ -72,8 +77,15 @@ pub(super) fn narrowing(source: &Source, statistics: &Statistics, sizes: Sizes) 
         return Err(Error::Usage { problem, hint: "pass a smaller `--ffn`, `--heads` or `--hidden`".into() });
     }
     let means = Means { statistics, layers: old[Count::Layers] as u32 };
-    let mut found =
-        Narrowing { changes, lost: vec![0.0; means.layers as usize], ffn: None, groups: None, hidden: None, old };
+    let mut found = Narrowing {
+        changes,
+        lost: vec![0.0; means.layers as usize],
+        ffn: None,
+        groups: None,
+        hidden: None,
+        ratios: BTreeMap::new(),
+        old,
+    };
     let group = found.old[Count::Heads] / found.old[Count::KvHeads];
     let width = group * found.old[Count::HeadSize];
     let down = means.all("ffn_down", found.old[Count::Ffn], 1, ffn.is_some())?;
@@ -93,7 +105,9 @@ pub(super) fn narrowing(source: &Source, statistics: &Statistics, sizes: Sizes) 
         for means in inputs.into_iter().collect::<Result<Vec<_>>>()?.iter().flatten() {
             sum.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean);
         }
-        found.hidden = Some(Arc::new(strongest(&sum, change.after)));
+        let kept = strongest(&sum, change.after);
+        found.ratios = norm::ratios(source, &found.old, statistics, &kept)?;
+        found.hidden = Some(Arc::new(kept));
     }
     Ok(found)
 }
@@ -187,6 +201,9 @@ impl Narrowing {
         let rule = if in_gguf { architecture.by_gguf(&tensor.name) } else { architecture.by_hf(&tensor.name) };
         let Some((rule, layer)) = rule else { return Ok((tensor.clone(), Content::Of(id))) };
         rule.check_shape(tensor, &self.old)?;
+        if let Some((ratio, kept)) = self.ratios.get(&with_layer(rule.gguf, layer)).zip(self.hidden.as_ref()) {
+            return norm::scaled(inner, id, kept, *ratio);
+        }
         let mut taken: Vec<Option<Kept>> = rule.shape.iter().map(|dim| self.kept(*dim, layer)).collect();
         if taken.iter().all(Option::is_none) {
             return Ok((tensor.clone(), Content::Of(id)));

@@ -14,7 +14,7 @@
 //! them it is tersor's own `bitmask-int8`: the codes and scales of q8_0 without its zeros. Both are expanded when they are
 //! opened, so that every command reads them as dense matrices, bit by bit what was stored.
 
-use super::{Content, Derive, Origin, Source};
+use super::{Content, Derive, Given, Origin, Source};
 use crate::error::{Error, Result};
 use crate::machine::in_parallel;
 use crate::progress::Progress;
@@ -199,17 +199,6 @@ fn first_that(count: u64, is_beyond: impl Fn(u64) -> bool) -> u64 {
         (low, high) = if is_beyond(middle) { (low, middle) } else { (middle + 1, high) };
     }
     low
-}
-
-/// Bytes that are there already.
-#[derive(Debug)]
-struct Given(Vec<u8>);
-
-impl Derive for Given {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        buffer.copy_from_slice(&self.0[offset as usize..][..buffer.len()]);
-        Ok(())
-    }
 }
 
 /// The checkpoint with the matrices `ids`, of floats or q8_0, in this layout. All weights of theirs are read once, to count

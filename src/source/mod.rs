@@ -12,7 +12,7 @@ mod shards;
 
 pub(crate) use bitmask::describes as describes_bitmask;
 pub use bitmask::packed as packed_as_bitmask;
-pub use derived::{Content, Derive};
+pub use derived::{Content, Derive, Given};
 pub use settings::ROPE_FREQS;
 
 use crate::error::{Error, Result};
