@@ -1,6 +1,6 @@
 //! Products in every format at every level: the same bits, near to what decoded weights give, whatever else is computed.
 
-use tersor_kernels::matmul::{Activations, Input, Matrix, Out};
+use tersor_kernels::matmul::{Activations, Input, Matrix, Out, View};
 use tersor_kernels::{Effort, Encoding, FORMATS, Format, Level};
 
 const HOW: Encoding<'_> =
@@ -260,4 +260,34 @@ fn matrices_without_zeros_have_the_products_of_dense_ones() {
     }
     assert!(Matrix::sparse(16, 40, &[0]).is_none());
     assert!(Matrix::sparse(17, 32, &[0]).is_none());
+}
+
+#[test]
+fn products_of_views_add_up() {
+    let mut random = Random(7);
+    let (rows, depth, columns) = (37, 50, 13);
+    let (a, b) = (random.values(rows * depth), random.values(columns * depth));
+    let transposed = |values: &[f32], width: usize| -> Vec<f32> {
+        (0..width).flat_map(|c| values.iter().skip(c).step_by(width).copied().collect::<Vec<_>>()).collect()
+    };
+    let (a_across, b_across) = (transposed(&a, depth), transposed(&b, depth));
+    let halves = |a: View<'_>, b: View<'_>, level: Level| {
+        let mut y = vec![1.0; rows * columns];
+        let mut out = Out::new(&mut y, rows, columns);
+        for (n, part) in [0..20, 20..50].into_iter().enumerate() {
+            let matrix = Matrix::from_view(a.part(0..rows, part.clone()));
+            let mut x = Activations::new(level);
+            x.pack_view(b.part(0..columns, part));
+            matrix.multiply(level, 0..matrix.panels(), &x, &mut out.columns_mut(0..columns, n > 0));
+        }
+        y
+    };
+    let wanted = halves(View::new(&a, depth), View::new(&b, depth), Level::SCALAR);
+    for (y, (sum, size)) in wanted.iter().zip(defined(&a, Input::F32, &b, rows, depth)) {
+        assert!((f64::from(*y) - sum).abs() <= size * 2e-6);
+    }
+    for level in Level::available() {
+        let (a, b) = (View::new(&a_across, rows).transposed(), View::new(&b_across, columns).transposed());
+        assert_eq!(halves(a, b, level), wanted, "{}", level.name());
+    }
 }

@@ -1,5 +1,6 @@
 //! Activations, packed for products: tiles of a few columns side by side.
 
+use super::View;
 use super::level;
 use crate::Level;
 use crate::simd::DotLanes;
@@ -55,6 +56,17 @@ impl Activations {
         assert!(input == Input::F32 || width.is_multiple_of(BLOCK));
         (self.input, self.width, self.columns) = (input, width, values.len() / width);
         level::pack(self.level, self, values);
+    }
+
+    /// Pack the rows of `view`, each a column of activations, as [`Input::F32`].
+    pub fn pack_view(&mut self, view: View<'_>) {
+        (self.input, self.width, self.columns) = (Input::F32, view.columns(), view.rows());
+        self.values.clear();
+        self.values.resize(view.rows() * view.columns(), 0.0);
+        for (first, count) in tiles(self.columns, level::columns(self.level)) {
+            let to = &mut self.values[first * self.width..][..count * self.width];
+            view.interleave(first..first + count, to, count);
+        }
     }
 
     /// What they were packed as.

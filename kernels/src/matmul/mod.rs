@@ -14,6 +14,7 @@ mod level;
 mod out;
 mod sparse;
 pub(crate) mod tiled;
+mod view;
 
 use crate::{Format, Level};
 use std::ops::Range;
@@ -22,6 +23,7 @@ pub use activations::{Activations, Input};
 pub(crate) use float::Floats;
 pub use out::Out;
 pub(crate) use tiled::Tiled;
+pub use view::View;
 
 /// Rows of a panel.
 pub const PANEL: usize = 16;

@@ -2,6 +2,7 @@
 
 use super::PANEL;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Some rows of the weights times all columns of activations: for every column a run of values, `stride` apart.
 pub struct Out<'a> {
@@ -10,6 +11,8 @@ pub struct Out<'a> {
     stride: usize,
     rows: usize,
     columns: usize,
+    /// Products are added to what is there.
+    adds: bool,
     values: PhantomData<&'a mut [f32]>,
 }
 
@@ -23,7 +26,7 @@ impl<'a> Out<'a> {
     /// When there are not `rows * columns` values.
     pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Out<'a> {
         assert_eq!(Some(values.len()), rows.checked_mul(columns));
-        Out { start: values.as_mut_ptr(), stride: rows, rows, columns, values: PhantomData }
+        Out { start: values.as_mut_ptr(), stride: rows, rows, columns, adds: false, values: PhantomData }
     }
 
     /// The first `rows` rows, and the others.
@@ -34,6 +37,16 @@ impl<'a> Out<'a> {
         assert!(rows <= self.rows);
         let rest = Out { start: self.start.wrapping_add(rows), rows: self.rows - rows, ..self };
         (Out { rows, ..self }, rest)
+    }
+
+    /// Some of the columns; products are added to what is there if that is wanted.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn columns_mut(&mut self, columns: Range<usize>, adds: bool) -> Out<'_> {
+        assert!(columns.start <= columns.end && columns.end <= self.columns);
+        let start = self.start.wrapping_add(columns.start * self.stride);
+        Out { start, columns: columns.len(), adds, values: PhantomData, ..*self }
     }
 
     /// Rows of the weights.
@@ -54,6 +67,10 @@ impl<'a> Out<'a> {
         let count = PANEL.min(self.rows - row);
         // SAFETY: rows and columns are within the slice that `new` got, and no other `Out` has these rows.
         let to = unsafe { std::slice::from_raw_parts_mut(self.start.add(column * self.stride + row), count) };
-        to.copy_from_slice(&values[..count]);
+        if self.adds {
+            to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
+        } else {
+            to.copy_from_slice(&values[..count]);
+        }
     }
 }

@@ -1,0 +1,118 @@
+//! Dense values in memory, to be packed by rows or by columns.
+
+use super::{Matrix, PANEL};
+use crate::Format;
+use std::ops::Range;
+
+/// A matrix of f32, row after row, or its transpose, or a part of either.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    /// Values from one row to the next, or from one column to the next where it is transposed.
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a> View<'a> {
+    /// All of `values`, rows of `columns` each.
+    ///
+    /// # Panics
+    /// When they are no whole number of rows.
+    pub fn new(values: &'a [f32], columns: usize) -> View<'a> {
+        assert!(columns > 0 && values.len().is_multiple_of(columns));
+        View { values, rows: values.len() / columns, columns, stride: columns, transposed: false }
+    }
+
+    /// Rows and columns change places.
+    #[must_use]
+    pub fn transposed(self) -> View<'a> {
+        View { rows: self.columns, columns: self.rows, transposed: !self.transposed, ..self }
+    }
+
+    /// Some rows and columns.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> View<'a> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows && columns.start <= columns.end);
+        assert!(columns.end <= self.columns);
+        let (outer, inner) = if self.transposed { (&columns, &rows) } else { (&rows, &columns) };
+        let values = if rows.is_empty() || columns.is_empty() {
+            &[]
+        } else {
+            &self.values[outer.start * self.stride + inner.start..(outer.end - 1) * self.stride + inner.end]
+        };
+        View { values, rows: rows.len(), columns: columns.len(), ..self }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Rows `rows`, at most `to.len()` over columns, side by side: all of their first column, then of the next. Rows beyond
+    /// the last are left as they are.
+    pub(super) fn interleave(&self, rows: Range<usize>, to: &mut [f32], width: usize) {
+        let count = rows.len();
+        if self.transposed {
+            let columns = self.values.chunks(self.stride).take(self.columns);
+            for (from, to) in columns.zip(to.chunks_exact_mut(width)) {
+                to[..count].copy_from_slice(&from[rows.clone()]);
+            }
+            return;
+        }
+        for (r, row) in rows.enumerate() {
+            let row = &self.values[row * self.stride..][..self.columns];
+            for (value, to) in row.iter().zip(to.chunks_exact_mut(width)) {
+                to[r] = *value;
+            }
+        }
+    }
+}
+
+impl Matrix {
+    /// A matrix of f32 from `view`.
+    pub fn from_view(view: View<'_>) -> Matrix {
+        let f32 = Format::by_name("f32").expect("a row of the table");
+        let mut matrix = Matrix::new(f32, view.rows(), view.columns()).expect("values in memory have products");
+        let mut values = vec![0.0; PANEL * view.columns()];
+        for panel in matrix.panels_mut() {
+            view.interleave(panel.rows, &mut values, PANEL);
+            for (to, value) in panel.bytes.as_chunks_mut::<4>().0.iter_mut().zip(&values) {
+                *to = value.to_le_bytes();
+            }
+        }
+        matrix
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_transposes() {
+        let values: Vec<f32> = (0..12).map(|n| n as f32).collect();
+        let view = View::new(&values, 4);
+        let read = |view: View<'_>| {
+            let mut to = vec![-1.0; view.rows() * view.columns()];
+            view.interleave(0..view.rows(), &mut to, view.rows().max(1));
+            to
+        };
+        // Column after column.
+        assert_eq!(read(view), [0., 4., 8., 1., 5., 9., 2., 6., 10., 3., 7., 11.]);
+        assert_eq!(read(view.transposed()), values);
+        assert_eq!(read(view.part(1..3, 1..3)), [5., 9., 6., 10.]);
+        assert_eq!(read(view.transposed().part(1..3, 0..2)), [1., 2., 5., 6.]);
+        assert_eq!(read(view.part(1..3, 1..3).transposed()), [5., 6., 9., 10.]);
+        assert!(read(view.part(3..3, 0..4)).is_empty());
+    }
+}
