@@ -2,7 +2,11 @@
 //!
 //! Sums run down sixteen lanes and fold in a fixed tree, as everywhere; so all levels give the same bits.
 
+mod gradients;
+
 use crate::simd::{DotLanes, Level, Op, run};
+
+pub use gradients::{rms_norm_back, silu_times_back};
 
 /// y = x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467).
 ///
