@@ -14,6 +14,7 @@ mod linear;
 mod load;
 mod observe;
 mod rotary;
+pub mod train;
 mod watch;
 
 pub use forward::Session;

@@ -1,0 +1,185 @@
+//! One block, forward and backward.
+
+use super::attention::{Heads, Inputs, turn};
+use super::gemm::multiply;
+use super::{Dense, Gradients, LayerParts, Network, Step};
+use crate::arch::Count;
+use rayon::prelude::*;
+use tersor_kernels::matmul::View;
+use tersor_kernels::ops;
+
+/// Rows whose gradients of a norm's weights are added up together.
+const ROWS: usize = 64;
+
+/// What a block keeps for its gradient.
+pub(super) struct Kept {
+    x: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    middle: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+}
+
+impl Network {
+    fn heads(&self, step: &Step<'_>) -> Heads {
+        let groups = self.frame.count(Count::KvHeads);
+        Heads {
+            level: self.frame.level,
+            context: step.context,
+            sequences: step.tokens.len() / step.context,
+            size: self.frame.count(Count::HeadSize),
+            groups,
+            group: self.frame.count(Count::Heads) / groups,
+        }
+    }
+
+    /// The hidden states `x` through block `n`.
+    pub(super) fn block(&self, step: &Step<'_>, n: usize, mut x: Vec<f32>) -> (Vec<f32>, Kept) {
+        let parts = &self.layers[n];
+        let kept_x = x.clone();
+        let normed = self.normed(&x, parts.attn_norm);
+        let [mut q, mut k, v] = [&parts.q, &parts.k, &parts.v].map(|dense| self.dense(dense, &normed));
+        turn(&step.turns, &mut q, self.width(&parts.q), false);
+        turn(&step.turns, &mut k, self.width(&parts.k), false);
+        let attended = self.heads(step).forward(Inputs { q: &q, k: &k, v: &v });
+        self.add_dense(step, &parts.attn_output, &attended, &mut x, 2 * n);
+        let middle = x.clone();
+        let normed = self.normed(&x, parts.ffn_norm);
+        let [gate, up] = [&parts.gate, &parts.up].map(|dense| self.dense(dense, &normed));
+        let mut product = gate.clone();
+        let width = self.width(&parts.gate);
+        let rows = product.par_chunks_exact_mut(width).zip(up.par_chunks_exact(width));
+        rows.for_each(|(gate, up)| ops::silu_times(self.frame.level, gate, up));
+        self.add_dense(step, &parts.down, &product, &mut x, 2 * n + 1);
+        (x, Kept { x: kept_x, q, k, v, attended, middle, gate, up })
+    }
+
+    /// From the gradient `d` of what block `n` gave to that of what went in; those of its weights are added.
+    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, kept: Kept, d: &mut [f32], to: &mut Gradients) {
+        let parts = &self.layers[n];
+        let dropped = step.dropped(d, 2 * n + 1);
+        let (mut gate, mut up) = (kept.gate, kept.up);
+        let mut product = self.dense_back(&parts.down, &dropped);
+        let width = self.width(&parts.gate);
+        let rows = gate.par_chunks_exact_mut(width).zip(up.par_chunks_exact_mut(width));
+        rows.zip(product.par_chunks_exact_mut(width))
+            .for_each(|((gate, up), d)| ops::silu_times_back(self.frame.level, gate, up, d));
+        self.add_gradient(&parts.down, &product, &dropped, to);
+        let inputs = [(&parts.gate, &gate), (&parts.up, &up)];
+        self.norm_back(parts.ffn_norm, &kept.middle, &inputs, d, to);
+        self.attention_back(
+            step,
+            parts,
+            n,
+            (kept.x, kept.attended),
+            Inputs { q: &kept.q, k: &kept.k, v: &kept.v },
+            d,
+            to,
+        );
+    }
+
+    fn attention_back(
+        &self,
+        step: &Step<'_>,
+        parts: &LayerParts,
+        n: usize,
+        (x, attended): (Vec<f32>, Vec<f32>),
+        inputs: Inputs<'_>,
+        d: &mut [f32],
+        to: &mut Gradients,
+    ) {
+        let dropped = step.dropped(d, 2 * n);
+        let back = self.dense_back(&parts.attn_output, &dropped);
+        self.add_gradient(&parts.attn_output, &attended, &dropped, to);
+        let [mut q, mut k, v] = self.heads(step).backward(inputs, &back);
+        turn(&step.turns, &mut q, self.width(&parts.q), true);
+        turn(&step.turns, &mut k, self.width(&parts.k), true);
+        self.norm_back(parts.attn_norm, &x, &[(&parts.q, &q), (&parts.k, &k), (&parts.v, &v)], d, to);
+    }
+
+    /// Values of a row that a Linear gives.
+    fn width(&self, dense: &Dense) -> usize {
+        self.parameters[dense.weight].shape[0]
+    }
+
+    fn weight(&self, n: usize) -> View<'_> {
+        View::new(&self.parameters[n].values, self.parameters[n].shape[1])
+    }
+
+    pub(super) fn normed(&self, x: &[f32], norm: usize) -> Vec<f32> {
+        self.frame.normalized(x, &self.parameters[norm].values)
+    }
+
+    fn dense(&self, dense: &Dense, x: &[f32]) -> Vec<f32> {
+        let weight = self.weight(dense.weight);
+        let mut y = vec![0.0; x.len() / weight.columns() * weight.rows()];
+        multiply(self.frame.level, weight, View::new(x, weight.columns()), &mut y, false);
+        if let Some(bias) = dense.bias.map(|n| &self.parameters[n].values) {
+            y.par_chunks_exact_mut(bias.len()).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+        }
+        y
+    }
+
+    /// x += dropout(linear(y))
+    fn add_dense(&self, step: &Step<'_>, dense: &Dense, y: &[f32], x: &mut [f32], place: usize) {
+        let mut out = self.dense(dense, y);
+        step.drop(&mut out, place);
+        x.iter_mut().zip(out).for_each(|(x, y)| *x += y);
+    }
+
+    /// The gradient of what went into a Linear.
+    fn dense_back(&self, dense: &Dense, d: &[f32]) -> Vec<f32> {
+        let weight = self.weight(dense.weight).transposed();
+        let mut back = vec![0.0; d.len() / weight.columns() * weight.rows()];
+        multiply(self.frame.level, weight, View::new(d, weight.columns()), &mut back, false);
+        back
+    }
+
+    /// The gradient of a Linear's weights, where `x` went in.
+    fn add_gradient(&self, dense: &Dense, x: &[f32], d: &[f32], to: &mut Gradients) {
+        let [rows, columns] = [self.parameters[dense.weight].shape[0], self.parameters[dense.weight].shape[1]];
+        if let Some(to) = to.of(dense.weight) {
+            let (x, d) = (View::new(x, columns).transposed(), View::new(d, rows).transposed());
+            multiply(self.frame.level, x, d, to, true);
+        }
+        if let Some(to) = dense.bias.and_then(|bias| to.of(bias)) {
+            d.chunks_exact(rows).for_each(|d| to.iter_mut().zip(d).for_each(|(to, d)| *to += d));
+        }
+    }
+
+    /// Through the Linears that a norm goes into, with the gradients of what they gave, and through the norm: `d` has the
+    /// gradient of `x` added.
+    fn norm_back(&self, norm: usize, x: &[f32], dense: &[(&Dense, &Vec<f32>)], d: &mut [f32], to: &mut Gradients) {
+        let normed = self.normed(x, norm);
+        let mut back = vec![0.0; x.len()];
+        for (n, (dense, d)) in dense.iter().enumerate() {
+            let weight = self.weight(dense.weight).transposed();
+            multiply(self.frame.level, weight, View::new(d, weight.columns()), &mut back, n > 0);
+            self.add_gradient(dense, &normed, d, to);
+        }
+        self.norm_alone_back(norm, x, &back, d, to);
+    }
+
+    /// Through a norm: `d` has the gradient of `x` added.
+    pub(super) fn norm_alone_back(&self, norm: usize, x: &[f32], back: &[f32], d: &mut [f32], to: &mut Gradients) {
+        let weight = &self.parameters[norm].values;
+        let (width, eps) = (weight.len(), self.frame.settings.norm_eps as f32);
+        let some = ROWS * width;
+        let parts: Vec<Vec<f32>> = (x.par_chunks(some).zip(back.par_chunks(some)).zip(d.par_chunks_mut(some)))
+            .map(|((x, back), d)| {
+                let mut dweight = vec![0.0; width];
+                let rows = x.chunks_exact(width).zip(back.chunks_exact(width)).zip(d.chunks_exact_mut(width));
+                rows.for_each(|((x, back), d)| {
+                    ops::rms_norm_back(self.frame.level, x, weight, eps, back, d, &mut dweight);
+                });
+                dweight
+            })
+            .collect();
+        if let Some(to) = to.of(norm) {
+            parts.iter().for_each(|part| to.iter_mut().zip(part).for_each(|(to, d)| *to += d));
+        }
+    }
+}
