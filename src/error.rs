@@ -40,6 +40,18 @@ pub enum Error {
         /// What it holds.
         found: String,
     },
+    /// A training run came to numbers that are none.
+    #[error("step {step}: the loss is {loss}, the norm of its gradient {gradient}")]
+    Diverged {
+        /// The step that was not made.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+        /// Its gradient's norm.
+        gradient: f64,
+        /// Where the last good state is.
+        kept: Option<PathBuf>,
+    },
     /// `org/name` is not in the local cache.
     #[error("`{repo}` is neither a path nor in the Hugging Face cache (`{}`)", cache.display())]
     NotCached {

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod build;
 pub mod calib;
 pub mod cli;
+pub mod distill;
 pub mod error;
 pub mod eval;
 pub mod generate;

@@ -74,27 +74,26 @@ impl Windows {
     pub fn vocabulary(&self) -> usize {
         self.vocabulary.len()
     }
+}
 
-    /// Both models must call the same ids by the same names, or their predictions cannot be compared: these windows are of
-    /// `source`, the other model is `base`.
-    ///
-    /// # Errors
-    /// The first id that they do not.
-    pub fn check_base(&self, source: &Source, base: &Source) -> Result<()> {
-        let (ours, theirs) = (&self.vocabulary, vocabulary(&*metadata_of(base)?));
-        let padding = |text: &str| text.starts_with("[PAD");
-        let differ = |(a, b): (&str, &str)| a != b && !(padding(a) && padding(b));
-        let Some(id) = ours.iter().zip(theirs.iter()).position(differ) else { return Ok(()) };
-        let text = |tokens: &Strings| tokens.iter().nth(id).unwrap_or_default().to_owned();
-        let problem = format!(
-            "the tokenizers differ: id {id} is `{}` in `{}` and `{}` in `{}`",
-            text(ours),
-            source.path.display(),
-            text(&theirs),
-            base.path.display()
-        );
-        Err(Error::Usage { problem, hint: "compare with the model that it was made from".into() })
-    }
+/// Two models must call the same ids by the same names, or their predictions cannot be compared.
+///
+/// # Errors
+/// The first id that they do not.
+pub fn check_tokens(source: &Source, base: &Source) -> Result<()> {
+    let [ours, theirs] = [vocabulary(&*metadata_of(source)?), vocabulary(&*metadata_of(base)?)];
+    let padding = |text: &str| text.starts_with("[PAD");
+    let differ = |(a, b): (&str, &str)| a != b && !(padding(a) && padding(b));
+    let Some(id) = ours.iter().zip(theirs.iter()).position(differ) else { return Ok(()) };
+    let text = |tokens: &Strings| tokens.iter().nth(id).unwrap_or_default().to_owned();
+    let problem = format!(
+        "the tokenizers differ: id {id} is `{}` in `{}` and `{}` in `{}`",
+        text(&ours),
+        source.path.display(),
+        text(&theirs),
+        base.path.display()
+    );
+    Err(Error::Usage { problem, hint: "compare with the model that it was made from".into() })
 }
 
 fn vocabulary(metadata: &Metadata) -> Strings {

@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "generate",
     "eval",
     "prune",
+    "distill",
     "bench",
     "build",
     "report",

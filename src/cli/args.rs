@@ -1,7 +1,9 @@
 //! The clap tree: what can be typed. No decisions here.
 
+mod distill;
 mod prune;
 
+pub(super) use distill::{DistillArgs, StudentArg, TrainArgs, TrainingArgs};
 pub(super) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
 
 use crate::machine::all_threads;
@@ -29,6 +31,10 @@ pub(super) enum Command {
     Prune(PruneArgs),
     /// Measure what it costs to prune or to quantize each block and matrix
     Sensitivity(SensitivityArgs),
+    /// Let a student learn from a teacher's predictions
+    Distill(DistillArgs),
+    /// Let a model learn from text alone
+    Train(TrainArgs),
     /// Show configuration, tensors, formats and bits per weight
     Inspect(InspectArgs),
     /// Compare a written model with the one it was made from

@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod calibrate;
 mod convert;
+mod distill;
 mod eval;
 mod foreign;
 mod generate;
@@ -50,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         Command::Prune(args) => prune::run(args),
         Command::Sensitivity(args) => sensitivity::run(args),
+        Command::Distill(args) => distill::run(args),
+        Command::Train(args) => distill::train(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),

@@ -1,6 +1,7 @@
 //! What a command has to say, as data first; text is one rendering of it, JSON another.
 
 mod bench;
+mod distill;
 mod eval;
 mod formats;
 mod generate;
@@ -12,6 +13,7 @@ mod svg;
 mod text;
 
 pub use bench::{BenchModel, BenchReport, render_bench, render_bench_markdown};
+pub use distill::{DistillReport, render_distill};
 pub use eval::{EvalReport, TextReport, render_eval};
 pub(crate) use formats::support;
 pub use formats::{Measured, format_page, formats_page, shown_format};

@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// What was pruned and how, as the writer left it in the file.
 pub const PRUNED: &str = "tersor.prune";
 
+/// Bytes that are hashed at a time, unless a row is longer.
+const DIGESTED: u64 = 1 << 20;
+
 /// An opened checkpoint, or what a pass makes of one.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -107,6 +110,35 @@ impl Source {
                 None => Err(Error::io("open", path)(e)),
             },
         }
+    }
+
+    /// What stands beside `config`, a config.json, without any weights.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn without_weights(config: &Path) -> Result<Source> {
+        let folder = config.parent().unwrap_or(Path::new(".")).to_owned();
+        let origin = Origin::HuggingFace { config: read_json_object(config)?, folder: folder.clone() };
+        Source::assemble(folder, origin, Vec::new())
+    }
+
+    /// A hash of all tensors: their names, shapes and stored bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn digest(&self) -> Result<String> {
+        let (mut hasher, mut bytes) = (blake3::Hasher::new(), Vec::new());
+        for (n, tensor) in self.tensors.iter().enumerate() {
+            hasher.update(format!("{} {} {}\n", tensor.name, tensor.format.name, tensor.shape).as_bytes());
+            let row = (tensor.bytes / tensor.shape.rows().max(1)).max(1);
+            let step = (DIGESTED / row).max(1) * row;
+            for start in (0..tensor.bytes).step_by(step as usize) {
+                bytes.resize(step.min(tensor.bytes - start) as usize, 0);
+                self.read(TensorId(n), start, &mut bytes)?;
+                hasher.update(&bytes);
+            }
+        }
+        Ok(hasher.finalize().to_hex().to_string())
     }
 
     /// [`Source::open`] of a Hugging Face folder, with sparse matrices as the tensors that they are stored in.

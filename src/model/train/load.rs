@@ -1,7 +1,7 @@
 //! Weights out of a checkpoint, out of nothing, and back.
 
 use super::{Dense, LayerParts, Network, Parameter};
-use crate::arch::{NameRule, Need, Role, Settings, with_layer};
+use crate::arch::{Count, NameRule, Need, Role, Settings, with_layer};
 use crate::error::{Error, Result};
 use crate::model::load::frame;
 use crate::source::{Content, Given, Origin, Source};
@@ -39,6 +39,71 @@ impl Network {
         Ok(Network::of(frame, parameters))
     }
 
+    /// Weights by chance, as config.json wants them: matrices normal with `initializer_range` (.02 without it), those that end
+    /// in the residual stream smaller by the root of twice the number of blocks (GPT-2), norms 1, biases 0.
+    ///
+    /// # Errors
+    /// A family that is not known, or settings that are missing.
+    pub fn fresh(source: &Source, seed: u64, level: Level, threads: usize) -> Result<Network> {
+        let frame = frame(source, level, threads)?;
+        let config = match &source.origin {
+            Origin::HuggingFace { config, .. } => Some(config),
+            _ => None,
+        };
+        let deviation = config
+            .and_then(|config| config.get("initializer_range"))
+            .and_then(serde_json::Value::as_f64)
+            .unwrap_or(0.02);
+        let smaller = deviation / (2.0 * frame.settings[Count::Layers] as f64).sqrt();
+        let mut parameters = Vec::new();
+        let mut chance = Chance(seed);
+        for (rule, layer) in rules(&frame.settings) {
+            if rule.need == Need::Optional {
+                continue;
+            }
+            let missing = || Error::MissingTensors { names: vec![with_layer(rule.hf, layer)] };
+            let shape = rule.shape_in(&frame.settings).ok_or_else(missing)?;
+            let count = shape.values() as usize;
+            let values = match rule.role {
+                Role::Norm => vec![1.0; count],
+                Role::Bias => vec![0.0; count],
+                Role::AttnOutput | Role::FfnDown => (0..count).map(|_| (chance.normal() * smaller) as f32).collect(),
+                _ => (0..count).map(|_| (chance.normal() * deviation) as f32).collect(),
+            };
+            let shape = shape.dims().iter().map(|n| *n as usize).collect();
+            parameters.push(Parameter { name: with_layer(rule.hf, layer), shape, values, trains: true });
+        }
+        Ok(Network::of(frame, parameters))
+    }
+
+    /// A hash of all weights.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::new();
+        for parameter in &self.parameters {
+            hasher.update(parameter.name.as_bytes());
+            for values in parameter.values.chunks(1 << 16) {
+                bytes.clear();
+                values.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+                hasher.update(&bytes);
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// About how many bytes it takes to train a model with these settings on `tokens` at a time.
+    pub fn memory(settings: &Settings, tokens: usize, recompute: bool) -> u64 {
+        let values = |(rule, _): (&NameRule, Option<u32>)| rule.shape_in(settings).map_or(0, |shape| shape.values());
+        // Weights, their gradient and two moments.
+        let parameters = 4 * rules(settings).map(values).sum::<u64>();
+        let tokens = tokens.min(super::TOGETHER.max(settings[Count::Context].min(tokens as u64) as usize)) as u64;
+        let heads = (2 * settings[Count::Heads] + 2 * settings[Count::KvHeads]) * settings[Count::HeadSize];
+        let block = 2 * settings[Count::Hidden] + heads + 2 * settings[Count::Ffn];
+        let layers = settings[Count::Layers];
+        let kept = if recompute { layers * settings[Count::Hidden] + block } else { layers * block };
+        4 * (parameters + tokens * (kept + 3 * block)) + 3 * super::LOGITS as u64
+    }
+
     fn of(frame: super::Frame, parameters: Vec<Parameter>) -> Network {
         let settings = &frame.settings;
         let numbers: HashMap<&str, usize> = parameters.iter().enumerate().map(|(n, p)| (p.name.as_str(), n)).collect();
@@ -47,7 +112,7 @@ impl Network {
             numbers.get(with_layer(rule.hf, layer).as_str()).copied()
         };
         let need = |gguf: &str, layer| find(gguf, layer).expect("every tensor was found or made");
-        let layers = (0..settings[crate::arch::Count::Layers] as u32).map(Some).map(|layer| {
+        let layers = (0..settings[Count::Layers] as u32).map(Some).map(|layer| {
             let dense = |name: &str| Dense {
                 weight: need(&format!("blk.{{}}.{name}.weight"), layer),
                 bias: find(&format!("blk.{{}}.{name}.bias"), layer),
@@ -96,10 +161,34 @@ impl Network {
 
 /// Every tensor of a family, layer by layer.
 fn rules(settings: &Settings) -> impl Iterator<Item = (&'static NameRule, Option<u32>)> + '_ {
-    let layers = settings[crate::arch::Count::Layers] as u32;
+    let layers = settings[Count::Layers] as u32;
     let rules = settings.architecture.tensors.iter();
     rules.filter(|rule| rule.role != Role::Output || !settings.tied).flat_map(move |rule| {
         let layers: Vec<Option<u32>> = if rule.per_layer() { (0..layers).map(Some).collect() } else { vec![None] };
         layers.into_iter().map(move |layer| (rule, layer))
     })
+}
+
+/// Numbers by chance: xorshift64* (Vigna, 2016), and normal ones by the polar method (Marsaglia and Bray, 1964).
+struct Chance(u64);
+
+impl Chance {
+    /// Between -1 and 1.
+    fn next(&mut self) -> f64 {
+        // The seed 0 would stay 0.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    fn normal(&mut self) -> f64 {
+        loop {
+            let (x, y) = (self.next(), self.next());
+            let square = x * x + y * y;
+            if square > 0.0 && square < 1.0 {
+                return x * (-2.0 * square.ln() / square).sqrt();
+            }
+        }
+    }
 }

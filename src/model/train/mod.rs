@@ -24,6 +24,9 @@ use tersor_kernels::matmul::View;
 /// Bytes of logits that are in memory at a time.
 const LOGITS: usize = 64 << 20;
 
+/// Tokens that are best computed together; the gradients of a larger batch can be added up over parts of it.
+pub const TOGETHER: usize = 2048;
+
 /// A model whose weights change.
 pub struct Network {
     frame: Frame,

@@ -1,0 +1,124 @@
+//! The teacher's predictions beside the student's.
+
+use super::loss::{Divergence, Loss};
+use crate::arch::Count;
+use crate::error::Result;
+use crate::model::train::{Batch, Network, Objective};
+use crate::model::{Model, Session};
+use std::ops::Range;
+use tersor_kernels::Level;
+
+/// A model that runs beside the one that learns.
+pub(super) struct Teacher<'m> {
+    model: &'m Model,
+    session: Session<'m>,
+    /// Of the sequences that it heard last.
+    hidden: Vec<f32>,
+    logits: Vec<f32>,
+    /// The row of the first logits.
+    first: usize,
+}
+
+impl<'m> Teacher<'m> {
+    /// For sequences of at most `context` tokens.
+    pub(super) fn new(model: &'m Model, context: usize) -> Result<Teacher<'m>> {
+        let session = Session::new(model, context)?;
+        Ok(Teacher { model, session, hidden: Vec::new(), logits: Vec::new(), first: 0 })
+    }
+
+    /// Run over `tokens`, sequences of `context` each.
+    pub(super) fn listen(&mut self, tokens: &[u32], context: usize) -> Result<()> {
+        self.hidden.clear();
+        for sequence in tokens.chunks_exact(context) {
+            self.session.rewind(0);
+            self.hidden.extend(self.session.forward(sequence)?);
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, rows: Range<usize>) -> Result<()> {
+        let width = self.model.settings()[Count::Hidden] as usize;
+        self.first = rows.start;
+        self.model.logits(&self.hidden[rows.start * width..rows.end * width], &mut self.logits)
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        let width = self.model.vocabulary();
+        &self.logits[(row - self.first) * width..][..width]
+    }
+}
+
+/// One batch to learn from.
+pub(super) struct Lesson<'a, 'm> {
+    pub(super) teacher: Option<&'a mut Teacher<'m>>,
+    /// The token after each.
+    pub(super) targets: &'a [u32],
+    pub(super) loss: Loss,
+    /// Ids that both know; what stands beyond them is padding.
+    pub(super) vocabulary: usize,
+    /// What gradients are multiplied with.
+    pub(super) scale: f32,
+    pub(super) level: Level,
+}
+
+impl Objective for Lesson<'_, '_> {
+    fn prepare(&mut self, rows: Range<usize>) -> Result<()> {
+        self.teacher.as_mut().map_or(Ok(()), |teacher| teacher.prepare(rows))
+    }
+
+    fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3] {
+        let (known, padding) = logits.split_at_mut(self.vocabulary.min(logits.len()));
+        padding.fill(0.0);
+        let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..known.len()]);
+        let target = Some(self.targets[row] as usize);
+        let parts = self.loss.turn(self.level, known, teacher, target, self.scale);
+        [parts.total, parts.divergence, parts.cross_entropy]
+    }
+}
+
+/// The predictions of a held-out context that are scored: those of its second half, as in [`crate::eval`].
+pub(super) fn scored(context: usize) -> Range<usize> {
+    context / 2..context - 1
+}
+
+/// Sums over the scored predictions of one context: nothing, KL from the teacher, negative log likelihood.
+pub(super) fn measure(
+    network: &Network,
+    mut teacher: Option<&mut Teacher<'_>>,
+    window: &[u32],
+    vocabulary: usize,
+    level: Level,
+) -> Result<[f64; 3]> {
+    if let Some(teacher) = &mut teacher {
+        teacher.listen(window, window.len())?;
+    }
+    let mut heldout = Measured { teacher, window, vocabulary, level };
+    let batch = Batch { tokens: window, context: window.len(), dropout: None, recompute: true };
+    network.losses(&batch, &mut heldout, None)
+}
+
+struct Measured<'a, 'm> {
+    teacher: Option<&'a mut Teacher<'m>>,
+    window: &'a [u32],
+    vocabulary: usize,
+    level: Level,
+}
+
+impl Objective for Measured<'_, '_> {
+    fn prepare(&mut self, rows: Range<usize>) -> Result<()> {
+        self.teacher.as_mut().map_or(Ok(()), |teacher| teacher.prepare(rows))
+    }
+
+    fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3] {
+        if !scored(self.window.len()).contains(&row) {
+            return [0.0; 3];
+        }
+        let known = &mut logits[..self.vocabulary];
+        let target = Some(self.window[row + 1] as usize);
+        let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..self.vocabulary]);
+        // Half of each, so that both are computed.
+        let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.5 };
+        let parts = loss.turn(self.level, known, teacher, target, 0.0);
+        [0.0, parts.divergence, parts.cross_entropy]
+    }
+}
