@@ -324,6 +324,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::NotCached { repo, .. } => format!("hf download {repo}"),
+            Error::Diverged { kept, .. } => {
+                let kept = kept
+                    .as_ref()
+                    .map_or(String::new(), |path| format!("; the last good state is in `{}`", path.display()));
+                format!("pass a smaller `--lr`, a longer `--warmup` or a smaller `--clip`{kept}")
+            }
             Error::NotAModel { .. } => "give the folder that holds config.json and model.safetensors".into(),
             Error::Inexpressible { key, .. } if key == "sliding_window" => {
                 "if your texts stay shorter than the window, set it to null in a copy of config.json".into()

@@ -6,6 +6,7 @@ pub mod arch;
 pub mod bench;
 pub mod build;
 pub mod calib;
+pub mod chance;
 pub mod cli;
 pub mod distill;
 pub mod error;

@@ -1,5 +1,6 @@
 //! Texts as sequences to learn from.
 
+use crate::chance::Chance;
 use crate::error::{Error, Result};
 use crate::source::{Source, read_text};
 use crate::tokenizer::{encoder_of, metadata_of};
@@ -58,7 +59,7 @@ impl Tokens {
         for n in step * count as u64..(step + 1) * count as u64 {
             let (epoch, place) = (n / pass, n % pass);
             let room = self.ids.len() - 1 - pass as usize * self.context;
-            let shift = Random(seed ^ epoch.wrapping_mul(0x9e37_79b9)).below(room as u64 + 1);
+            let shift = Chance(seed ^ epoch.wrapping_mul(0x9e37_79b9)).below(room as u64 + 1);
             let start = shift as usize + permuted(place, pass, seed ^ epoch) as usize * self.context;
             inputs.extend_from_slice(&self.ids[start..start + self.context]);
             targets.extend_from_slice(&self.ids[start + 1..start + 1 + self.context]);
@@ -76,29 +77,13 @@ fn permuted(place: u64, count: u64, seed: u64) -> u64 {
     loop {
         let (mut left, mut right) = (at >> half, at & mask);
         for round in 0..4 {
-            let mixed = Random(seed ^ (round << 56) ^ right).next();
+            let mixed = Chance(seed ^ (round << 56) ^ right).bits();
             (left, right) = (right, left ^ (mixed & mask));
         }
         at = left << half | right;
         if at < count {
             return at;
         }
-    }
-}
-
-/// SplitMix64 (Steele et al., 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
     }
 }
 

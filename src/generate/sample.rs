@@ -1,5 +1,6 @@
 //! One token out of a row of logits.
 
+use crate::chance::Chance;
 use tersor_kernels::{Level, ops};
 
 /// How a token is chosen.
@@ -21,7 +22,7 @@ impl Sampling {
 
 pub(super) struct Sampler {
     sampling: Sampling,
-    state: u64,
+    chance: Chance,
     /// Kept memory.
     probabilities: Vec<f32>,
     eligible: Vec<u32>,
@@ -29,7 +30,7 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn new(sampling: Sampling) -> Sampler {
-        Sampler { state: sampling.seed, sampling, probabilities: Vec::new(), eligible: Vec::new() }
+        Sampler { chance: Chance(sampling.seed), sampling, probabilities: Vec::new(), eligible: Vec::new() }
     }
 
     /// A token by its row of logits.
@@ -62,22 +63,13 @@ impl Sampler {
         });
         let nucleus = &self.eligible[..within.count().max(1)];
         let mass: f64 = nucleus.iter().map(|id| f64::from(p[*id as usize])).sum();
-        let mut left = uniform(&mut self.state) * mass;
+        let mut left = self.chance.uniform() * mass;
         let chosen = nucleus.iter().find(|id| {
             left -= f64::from(p[**id as usize]);
             left < 0.0
         });
         *chosen.unwrap_or(&nucleus[nucleus.len() - 1])
     }
-}
-
-/// A number in [0, 1): splitmix64, <https://doi.org/10.1145/2714064.2660195>.
-fn uniform(state: &mut u64) -> f64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

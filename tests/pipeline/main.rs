@@ -10,4 +10,5 @@ mod pruning;
 mod repeatable;
 mod safety;
 mod sources;
+mod training;
 mod writing;

@@ -33,6 +33,14 @@ pub(super) struct Inputs<'a> {
     pub(super) v: &'a [f32],
 }
 
+/// The gradients of one sequence and group of heads.
+struct OfGroup {
+    /// A part for each query head.
+    q: Vec<Vec<f32>>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
 impl Heads {
     fn queries(&self) -> usize {
         self.groups * self.group * self.size
@@ -112,7 +120,7 @@ impl Heads {
 
     /// The gradients of queries, keys and values, where `d` is that of what attention gave.
     pub(super) fn backward(&self, inputs: Inputs<'_>, d: &[f32]) -> [Vec<f32>; 3] {
-        let parts: Vec<(Vec<Vec<f32>>, Vec<f32>, Vec<f32>)> = (0..self.sequences * self.groups)
+        let parts: Vec<OfGroup> = (0..self.sequences * self.groups)
             .into_par_iter()
             .map(|n| {
                 let (sequence, group) = (n / self.groups, n % self.groups);
@@ -123,12 +131,12 @@ impl Heads {
                     let [q, d] = [inputs.q, d].map(|x| self.of(x, self.queries(), sequence, head));
                     self.head_backward(q, k, v, d, &mut dk, &mut dv)
                 });
-                (dq.collect(), dk, dv)
+                OfGroup { q: dq.collect(), k: dk, v: dv }
             })
             .collect();
-        let dq = self.scattered(parts.iter().flat_map(|p| &p.0).map(Vec::as_slice), self.groups * self.group);
-        let dk = self.scattered(parts.iter().map(|p| p.1.as_slice()), self.groups);
-        let dv = self.scattered(parts.iter().map(|p| p.2.as_slice()), self.groups);
+        let dq = self.scattered(parts.iter().flat_map(|p| &p.q).map(Vec::as_slice), self.groups * self.group);
+        let dk = self.scattered(parts.iter().map(|p| p.k.as_slice()), self.groups);
+        let dv = self.scattered(parts.iter().map(|p| p.v.as_slice()), self.groups);
         [dq, dk, dv]
     }
 

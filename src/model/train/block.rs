@@ -2,7 +2,7 @@
 
 use super::attention::{Heads, Inputs, turn};
 use super::gemm::multiply;
-use super::{Dense, Gradients, LayerParts, Network, Step};
+use super::{Dense, Gradients, Network, Step};
 use crate::arch::Count;
 use rayon::prelude::*;
 use tersor_kernels::matmul::View;
@@ -58,46 +58,29 @@ impl Network {
     }
 
     /// From the gradient `d` of what block `n` gave to that of what went in; those of its weights are added.
-    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, kept: Kept, d: &mut [f32], to: &mut Gradients) {
+    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, mut kept: Kept, d: &mut [f32], to: &mut Gradients) {
         let parts = &self.layers[n];
         let dropped = step.dropped(d, 2 * n + 1);
-        let (mut gate, mut up) = (kept.gate, kept.up);
+        let (mut gate, mut up) = (std::mem::take(&mut kept.gate), std::mem::take(&mut kept.up));
         let mut product = self.dense_back(&parts.down, &dropped);
         let width = self.width(&parts.gate);
         let rows = gate.par_chunks_exact_mut(width).zip(up.par_chunks_exact_mut(width));
         rows.zip(product.par_chunks_exact_mut(width))
             .for_each(|((gate, up), d)| ops::silu_times_back(self.frame.level, gate, up, d));
         self.add_gradient(&parts.down, &product, &dropped, to);
-        let inputs = [(&parts.gate, &gate), (&parts.up, &up)];
-        self.norm_back(parts.ffn_norm, &kept.middle, &inputs, d, to);
-        self.attention_back(
-            step,
-            parts,
-            n,
-            (kept.x, kept.attended),
-            Inputs { q: &kept.q, k: &kept.k, v: &kept.v },
-            d,
-            to,
-        );
+        self.norm_back(parts.ffn_norm, &kept.middle, &[(&parts.gate, &gate), (&parts.up, &up)], d, to);
+        self.attention_back(step, n, &kept, d, to);
     }
 
-    fn attention_back(
-        &self,
-        step: &Step<'_>,
-        parts: &LayerParts,
-        n: usize,
-        (x, attended): (Vec<f32>, Vec<f32>),
-        inputs: Inputs<'_>,
-        d: &mut [f32],
-        to: &mut Gradients,
-    ) {
+    fn attention_back(&self, step: &Step<'_>, n: usize, kept: &Kept, d: &mut [f32], to: &mut Gradients) {
+        let parts = &self.layers[n];
         let dropped = step.dropped(d, 2 * n);
         let back = self.dense_back(&parts.attn_output, &dropped);
-        self.add_gradient(&parts.attn_output, &attended, &dropped, to);
-        let [mut q, mut k, v] = self.heads(step).backward(inputs, &back);
+        self.add_gradient(&parts.attn_output, &kept.attended, &dropped, to);
+        let [mut q, mut k, v] = self.heads(step).backward(Inputs { q: &kept.q, k: &kept.k, v: &kept.v }, &back);
         turn(&step.turns, &mut q, self.width(&parts.q), true);
         turn(&step.turns, &mut k, self.width(&parts.k), true);
-        self.norm_back(parts.attn_norm, &x, &[(&parts.q, &q), (&parts.k, &k), (&parts.v, &v)], d, to);
+        self.norm_back(parts.attn_norm, &kept.x, &[(&parts.q, &q), (&parts.k, &k), (&parts.v, &v)], d, to);
     }
 
     /// Values of a row that a Linear gives.

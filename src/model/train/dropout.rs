@@ -1,6 +1,7 @@
 //! Values that are left out by chance (Srivastava et al., 2014), the same ones whenever they are asked for.
 
 use super::Step;
+use crate::chance::Chance;
 use rayon::prelude::*;
 
 /// Values that draw together.
@@ -22,9 +23,9 @@ impl Step<'_> {
         let scale = 1.0 / (1.0 - rate);
         let limit = (f64::from(rate) * 2f64.powi(32)) as u64;
         x.par_chunks_mut(ROW).enumerate().for_each(|(row, x)| {
-            let start = mixed(seed ^ mixed(((place as u64) << 32) | row as u64));
-            for (n, pair) in x.chunks_mut(2).enumerate() {
-                let bits = mixed(start.wrapping_add(n as u64));
+            let mut chance = Chance(seed ^ Chance(((place as u64) << 32) | row as u64).bits());
+            for pair in x.chunks_mut(2) {
+                let bits = chance.bits();
                 for (half, value) in pair.iter_mut().enumerate() {
                     let stays = (bits >> (32 * half)) & 0xffff_ffff >= limit;
                     *value *= if stays { scale } else { 0.0 };
@@ -39,12 +40,4 @@ impl Step<'_> {
         self.drop(&mut d, place);
         d
     }
-}
-
-/// The finaliser of SplitMix64 (Steele et al., 2014).
-fn mixed(seed: u64) -> u64 {
-    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -2,6 +2,7 @@
 
 use super::{Dense, LayerParts, Network, Parameter};
 use crate::arch::{Count, NameRule, Need, Role, Settings, with_layer};
+use crate::chance::Chance;
 use crate::error::{Error, Result};
 use crate::model::load::frame;
 use crate::source::{Content, Given, Origin, Source};
@@ -167,28 +168,4 @@ fn rules(settings: &Settings) -> impl Iterator<Item = (&'static NameRule, Option
         let layers: Vec<Option<u32>> = if rule.per_layer() { (0..layers).map(Some).collect() } else { vec![None] };
         layers.into_iter().map(move |layer| (rule, layer))
     })
-}
-
-/// Numbers by chance: xorshift64* (Vigna, 2016), and normal ones by the polar method (Marsaglia and Bray, 1964).
-struct Chance(u64);
-
-impl Chance {
-    /// Between -1 and 1.
-    fn next(&mut self) -> f64 {
-        // The seed 0 would stay 0.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    }
-
-    fn normal(&mut self) -> f64 {
-        loop {
-            let (x, y) = (self.next(), self.next());
-            let square = x * x + y * y;
-            if square > 0.0 && square < 1.0 {
-                return x * (-2.0 * square.ln() / square).sqrt();
-            }
-        }
-    }
 }
