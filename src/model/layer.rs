@@ -71,10 +71,15 @@ impl Frame {
     /// Rows over their root mean square, times `weight`.
     pub(super) fn normalized(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
+        self.normalize(x, weight, &mut y);
+        y
+    }
+
+    /// The same, into `y`.
+    pub(super) fn normalize(&self, x: &[f32], weight: &[f32], y: &mut [f32]) {
         let eps = self.settings.norm_eps as f32;
         let rows = x.par_chunks_exact(weight.len()).zip(y.par_chunks_exact_mut(weight.len()));
         rows.for_each(|(x, y)| ops::rms_norm(self.level, x, weight, eps, y));
-        y
     }
 }
 

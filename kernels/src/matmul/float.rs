@@ -40,6 +40,7 @@ impl<T: Floats> level::Body for Body<T> {
             for (first, count, values) in x.tiles(L::COLUMNS) {
                 match count {
                     8 if L::COLUMNS >= 8 => columns::<L, T, 8>(l, bytes, values, out, n, first),
+                    6 if L::COLUMNS >= 6 => columns::<L, T, 6>(l, bytes, values, out, n, first),
                     4 if L::COLUMNS >= 4 => columns::<L, T, 4>(l, bytes, values, out, n, first),
                     2 if L::COLUMNS >= 2 => columns::<L, T, 2>(l, bytes, values, out, n, first),
                     _ => columns::<L, T, 1>(l, bytes, values, out, n, first),

@@ -76,7 +76,7 @@ unsafe fn expand64(bits: u64, codes: __m512i) -> __m512i {
 }
 
 impl DotLanes for Avx2 {
-    const COLUMNS: usize = 4;
+    const COLUMNS: usize = 6;
     const WIDE_ZERO: i32 = 0;
     type I = (__m256i, __m256i);
     type W = (__m256i, __m256i);

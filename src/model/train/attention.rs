@@ -1,6 +1,7 @@
 //! Causal attention over whole sequences, and its gradient.
 
 use super::gemm::multiply;
+use super::pool::{Buffer, Pool};
 use crate::model::rotary::Rotary;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -83,7 +84,7 @@ impl Heads {
     }
 
     /// What attention gives for each query.
-    pub(super) fn forward(&self, inputs: Inputs<'_>) -> Vec<f32> {
+    pub(super) fn forward<'p>(&self, pool: &'p Pool, inputs: Inputs<'_>) -> Buffer<'p> {
         let heads = self.groups * self.group;
         let parts: Vec<Vec<f32>> = (0..self.sequences * heads)
             .into_par_iter()
@@ -101,13 +102,13 @@ impl Heads {
                 out
             })
             .collect();
-        self.scattered(parts.iter().map(Vec::as_slice), heads)
+        self.scattered(pool, parts.iter().map(Vec::as_slice), heads)
     }
 
     /// Parts by sequence and head to rows by token.
-    fn scattered<'a>(&self, parts: impl Iterator<Item = &'a [f32]>, heads: usize) -> Vec<f32> {
+    fn scattered<'a, 'p>(&self, pool: &'p Pool, parts: impl Iterator<Item = &'a [f32]>, heads: usize) -> Buffer<'p> {
         let width = heads * self.size;
-        let mut rows = vec![0.0; self.sequences * self.context * width];
+        let mut rows = pool.take(self.sequences * self.context * width);
         for (n, part) in parts.enumerate() {
             let (sequence, head) = (n / heads, n % heads);
             let to = rows[sequence * self.context * width..].chunks_exact_mut(width);
@@ -119,7 +120,7 @@ impl Heads {
     }
 
     /// The gradients of queries, keys and values, where `d` is that of what attention gave.
-    pub(super) fn backward(&self, inputs: Inputs<'_>, d: &[f32]) -> [Vec<f32>; 3] {
+    pub(super) fn backward<'p>(&self, pool: &'p Pool, inputs: Inputs<'_>, d: &[f32]) -> [Buffer<'p>; 3] {
         let parts: Vec<OfGroup> = (0..self.sequences * self.groups)
             .into_par_iter()
             .map(|n| {
@@ -134,9 +135,9 @@ impl Heads {
                 OfGroup { q: dq.collect(), k: dk, v: dv }
             })
             .collect();
-        let dq = self.scattered(parts.iter().flat_map(|p| &p.q).map(Vec::as_slice), self.groups * self.group);
-        let dk = self.scattered(parts.iter().map(|p| p.k.as_slice()), self.groups);
-        let dv = self.scattered(parts.iter().map(|p| p.v.as_slice()), self.groups);
+        let dq = self.scattered(pool, parts.iter().flat_map(|p| &p.q).map(Vec::as_slice), self.groups * self.group);
+        let dk = self.scattered(pool, parts.iter().map(|p| p.k.as_slice()), self.groups);
+        let dv = self.scattered(pool, parts.iter().map(|p| p.v.as_slice()), self.groups);
         [dq, dk, dv]
     }
 

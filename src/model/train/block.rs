@@ -2,6 +2,7 @@
 
 use super::attention::{Heads, Inputs, turn};
 use super::gemm::multiply;
+use super::pool::Buffer;
 use super::{Dense, Gradients, Network, Step};
 use crate::arch::Count;
 use rayon::prelude::*;
@@ -12,15 +13,15 @@ use tersor_kernels::ops;
 const ROWS: usize = 64;
 
 /// What a block keeps for its gradient.
-pub(super) struct Kept {
-    x: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    attended: Vec<f32>,
-    middle: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+pub(super) struct Kept<'n> {
+    x: Buffer<'n>,
+    q: Buffer<'n>,
+    k: Buffer<'n>,
+    v: Buffer<'n>,
+    attended: Buffer<'n>,
+    middle: Buffer<'n>,
+    gate: Buffer<'n>,
+    up: Buffer<'n>,
 }
 
 impl Network {
@@ -37,19 +38,19 @@ impl Network {
     }
 
     /// The hidden states `x` through block `n`.
-    pub(super) fn block(&self, step: &Step<'_>, n: usize, mut x: Vec<f32>) -> (Vec<f32>, Kept) {
+    pub(super) fn block<'n>(&'n self, step: &Step<'_>, n: usize, mut x: Buffer<'n>) -> (Buffer<'n>, Kept<'n>) {
         let parts = &self.layers[n];
-        let kept_x = x.clone();
+        let kept_x = self.pool.copy(&x);
         let normed = self.normed(&x, parts.attn_norm);
         let [mut q, mut k, v] = [&parts.q, &parts.k, &parts.v].map(|dense| self.dense(dense, &normed));
         turn(&step.turns, &mut q, self.width(&parts.q), false);
         turn(&step.turns, &mut k, self.width(&parts.k), false);
-        let attended = self.heads(step).forward(Inputs { q: &q, k: &k, v: &v });
+        let attended = self.heads(step).forward(&self.pool, Inputs { q: &q, k: &k, v: &v });
         self.add_dense(step, &parts.attn_output, &attended, &mut x, 2 * n);
-        let middle = x.clone();
+        let middle = self.pool.copy(&x);
         let normed = self.normed(&x, parts.ffn_norm);
         let [gate, up] = [&parts.gate, &parts.up].map(|dense| self.dense(dense, &normed));
-        let mut product = gate.clone();
+        let mut product = self.pool.copy(&gate);
         let width = self.width(&parts.gate);
         let rows = product.par_chunks_exact_mut(width).zip(up.par_chunks_exact(width));
         rows.for_each(|(gate, up)| ops::silu_times(self.frame.level, gate, up));
@@ -58,26 +59,27 @@ impl Network {
     }
 
     /// From the gradient `d` of what block `n` gave to that of what went in; those of its weights are added.
-    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, mut kept: Kept, d: &mut [f32], to: &mut Gradients) {
+    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, mut kept: Kept<'_>, d: &mut [f32], to: &mut Gradients) {
         let parts = &self.layers[n];
-        let dropped = step.dropped(d, 2 * n + 1);
-        let (mut gate, mut up) = (std::mem::take(&mut kept.gate), std::mem::take(&mut kept.up));
+        let dropped = self.dropped(step, d, 2 * n + 1);
+        let (gate, up) = (&mut kept.gate, &mut kept.up);
         let mut product = self.dense_back(&parts.down, &dropped);
         let width = self.width(&parts.gate);
         let rows = gate.par_chunks_exact_mut(width).zip(up.par_chunks_exact_mut(width));
         rows.zip(product.par_chunks_exact_mut(width))
             .for_each(|((gate, up), d)| ops::silu_times_back(self.frame.level, gate, up, d));
         self.add_gradient(&parts.down, &product, &dropped, to);
-        self.norm_back(parts.ffn_norm, &kept.middle, &[(&parts.gate, &gate), (&parts.up, &up)], d, to);
+        self.norm_back(parts.ffn_norm, &kept.middle, &[(&parts.gate, gate), (&parts.up, up)], d, to);
         self.attention_back(step, n, &kept, d, to);
     }
 
-    fn attention_back(&self, step: &Step<'_>, n: usize, kept: &Kept, d: &mut [f32], to: &mut Gradients) {
+    fn attention_back(&self, step: &Step<'_>, n: usize, kept: &Kept<'_>, d: &mut [f32], to: &mut Gradients) {
         let parts = &self.layers[n];
-        let dropped = step.dropped(d, 2 * n);
+        let dropped = self.dropped(step, d, 2 * n);
         let back = self.dense_back(&parts.attn_output, &dropped);
         self.add_gradient(&parts.attn_output, &kept.attended, &dropped, to);
-        let [mut q, mut k, v] = self.heads(step).backward(Inputs { q: &kept.q, k: &kept.k, v: &kept.v }, &back);
+        let [mut q, mut k, v] =
+            self.heads(step).backward(&self.pool, Inputs { q: &kept.q, k: &kept.k, v: &kept.v }, &back);
         turn(&step.turns, &mut q, self.width(&parts.q), true);
         turn(&step.turns, &mut k, self.width(&parts.k), true);
         self.norm_back(parts.attn_norm, &kept.x, &[(&parts.q, &q), (&parts.k, &k), (&parts.v, &v)], d, to);
@@ -92,13 +94,22 @@ impl Network {
         View::new(&self.parameters[n].values, self.parameters[n].shape[1])
     }
 
-    pub(super) fn normed(&self, x: &[f32], norm: usize) -> Vec<f32> {
-        self.frame.normalized(x, &self.parameters[norm].values)
+    pub(super) fn normed(&self, x: &[f32], norm: usize) -> Buffer<'_> {
+        let mut y = self.pool.take(x.len());
+        self.frame.normalize(x, &self.parameters[norm].values, &mut y);
+        y
     }
 
-    fn dense(&self, dense: &Dense, x: &[f32]) -> Vec<f32> {
+    /// A copy of `d` with the values left out that are left out at `place`.
+    fn dropped(&self, step: &Step<'_>, d: &[f32], place: usize) -> Buffer<'_> {
+        let mut d = self.pool.copy(d);
+        step.drop(&mut d, place);
+        d
+    }
+
+    fn dense(&self, dense: &Dense, x: &[f32]) -> Buffer<'_> {
         let weight = self.weight(dense.weight);
-        let mut y = vec![0.0; x.len() / weight.columns() * weight.rows()];
+        let mut y = self.pool.take(x.len() / weight.columns() * weight.rows());
         multiply(self.frame.level, weight, View::new(x, weight.columns()), &mut y, false);
         if let Some(bias) = dense.bias.map(|n| &self.parameters[n].values) {
             y.par_chunks_exact_mut(bias.len()).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
@@ -110,13 +121,13 @@ impl Network {
     fn add_dense(&self, step: &Step<'_>, dense: &Dense, y: &[f32], x: &mut [f32], place: usize) {
         let mut out = self.dense(dense, y);
         step.drop(&mut out, place);
-        x.iter_mut().zip(out).for_each(|(x, y)| *x += y);
+        x.iter_mut().zip(&*out).for_each(|(x, y)| *x += y);
     }
 
     /// The gradient of what went into a Linear.
-    fn dense_back(&self, dense: &Dense, d: &[f32]) -> Vec<f32> {
+    fn dense_back(&self, dense: &Dense, d: &[f32]) -> Buffer<'_> {
         let weight = self.weight(dense.weight).transposed();
-        let mut back = vec![0.0; d.len() / weight.columns() * weight.rows()];
+        let mut back = self.pool.take(d.len() / weight.columns() * weight.rows());
         multiply(self.frame.level, weight, View::new(d, weight.columns()), &mut back, false);
         back
     }
@@ -135,9 +146,9 @@ impl Network {
 
     /// Through the Linears that a norm goes into, with the gradients of what they gave, and through the norm: `d` has the
     /// gradient of `x` added.
-    fn norm_back(&self, norm: usize, x: &[f32], dense: &[(&Dense, &Vec<f32>)], d: &mut [f32], to: &mut Gradients) {
+    fn norm_back(&self, norm: usize, x: &[f32], dense: &[(&Dense, &[f32])], d: &mut [f32], to: &mut Gradients) {
         let normed = self.normed(x, norm);
-        let mut back = vec![0.0; x.len()];
+        let mut back = self.pool.take(x.len());
         for (n, (dense, d)) in dense.iter().enumerate() {
             let weight = self.weight(dense.weight).transposed();
             multiply(self.frame.level, weight, View::new(d, weight.columns()), &mut back, n > 0);

@@ -33,11 +33,4 @@ impl Step<'_> {
             }
         });
     }
-
-    /// A copy of `d` with the same values left out.
-    pub(super) fn dropped(&self, d: &[f32], place: usize) -> Vec<f32> {
-        let mut d = d.to_vec();
-        self.drop(&mut d, place);
-        d
-    }
 }

@@ -9,8 +9,8 @@ use tersor_kernels::matmul::{Activations, Matrix, Out, View};
 const DEPTH: usize = 256;
 /// Rows of one share, whole panels.
 const ROWS: usize = 64;
-/// Columns that are packed together; the next cache holds so many.
-const COLUMNS: usize = 128;
+/// Columns that are packed together: the next cache holds so many, and they are whole tiles at every level.
+const COLUMNS: usize = 120;
 
 /// `to[j][i]` becomes the sum over k of `rows[i][k] * columns[j][k]`, or has it added. The sums have one order for any number
 /// of threads.

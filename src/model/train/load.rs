@@ -134,7 +134,7 @@ impl Network {
         let embedding = need("token_embd.weight", None);
         let head = if settings.tied { embedding } else { need("output.weight", None) };
         let norm = need("output_norm.weight", None);
-        Network { frame, parameters, layers, embedding, norm, head }
+        Network { frame, parameters, layers, embedding, norm, head, pool: super::pool::Pool::default() }
     }
 
     /// `source` with the weights as they are now, in `format` or each in the one that it has there.

@@ -10,6 +10,7 @@ mod block;
 mod dropout;
 mod gemm;
 mod load;
+mod pool;
 
 pub use adamw::{AdamW, Rates};
 pub use dropout::Dropout;
@@ -17,6 +18,7 @@ pub use dropout::Dropout;
 use super::layer::Frame;
 use block::Kept;
 use gemm::multiply;
+use pool::{Buffer, Pool};
 use rayon::prelude::*;
 use std::ops::Range;
 use tersor_kernels::matmul::View;
@@ -36,6 +38,8 @@ pub struct Network {
     norm: usize,
     /// The embedding, where that serves as output head.
     head: usize,
+    /// Memory that steps use again.
+    pool: Pool,
 }
 
 /// A tensor of weights.
@@ -169,16 +173,17 @@ impl Network {
         let mut x = self.embed(step);
         let mut kept = Vec::new();
         for n in 0..self.layers.len() {
-            let before = recompute.then(|| x.clone());
+            let before = recompute.then(|| self.pool.copy(&x));
             let (after, whole) = self.block(step, n, x);
             x = after;
             kept.extend(to.is_some().then(|| before.map_or_else(|| Held::All(Box::new(whole)), Held::Input)));
         }
         let normed = self.normed(&x, self.norm);
         let Some(to) = to else { return self.head(&normed, objective, None) };
-        let mut back = vec![0.0; normed.len()];
+        let mut back = self.pool.take(normed.len());
         let losses = self.head(&normed, objective, Some((&mut back, to)))?;
-        let mut d = vec![0.0; x.len()];
+        let mut d = self.pool.take(x.len());
+        d.fill(0.0);
         self.norm_alone_back(self.norm, &x, &back, &mut d, to);
         for (n, held) in kept.into_iter().enumerate().rev() {
             let kept = match held {
@@ -187,14 +192,14 @@ impl Network {
             };
             self.block_back(step, n, kept, &mut d, to);
         }
-        self.embed_back(step, d, to);
+        self.embed_back(step, &mut d, to);
         Ok(losses)
     }
 
-    fn embed(&self, step: &Step<'_>) -> Vec<f32> {
+    fn embed(&self, step: &Step<'_>) -> Buffer<'_> {
         let embedding = &self.parameters[self.embedding];
         let width = embedding.shape[1];
-        let mut x = vec![0.0; step.tokens.len() * width];
+        let mut x = self.pool.take(step.tokens.len() * width);
         for (x, token) in x.chunks_exact_mut(width).zip(step.tokens) {
             x.copy_from_slice(&embedding.values[*token as usize * width..][..width]);
         }
@@ -202,8 +207,8 @@ impl Network {
         x
     }
 
-    fn embed_back(&self, step: &Step<'_>, mut d: Vec<f32>, to: &mut Gradients) {
-        step.drop(&mut d, 2 * self.layers.len());
+    fn embed_back(&self, step: &Step<'_>, d: &mut [f32], to: &mut Gradients) {
+        step.drop(d, 2 * self.layers.len());
         let width = self.parameters[self.embedding].shape[1];
         let Some(to) = to.of(self.embedding) else { return };
         for (d, token) in d.chunks_exact(width).zip(step.tokens) {
@@ -217,7 +222,7 @@ impl Network {
         &self,
         normed: &[f32],
         objective: &mut dyn Objective,
-        mut to: Option<(&mut Vec<f32>, &mut Gradients)>,
+        mut to: Option<(&mut [f32], &mut Gradients)>,
     ) -> crate::error::Result<[f64; 3]> {
         let level = self.frame.level;
         let head = &self.parameters[self.head];
@@ -230,7 +235,7 @@ impl Network {
             let range = first..rows.min(first + some);
             let x = View::new(&normed[range.start * width..range.end * width], width);
             objective.prepare(range.clone())?;
-            let mut logits = vec![0.0; range.len() * vocabulary];
+            let mut logits = self.pool.take(range.len() * vocabulary);
             multiply(level, weight, x, &mut logits, false);
             let turning = &*objective;
             let losses: Vec<[f64; 3]> = logits
@@ -251,7 +256,7 @@ impl Network {
 }
 
 /// What is held of a block until its gradient is computed.
-enum Held {
-    All(Box<Kept>),
-    Input(Vec<f32>),
+enum Held<'n> {
+    All(Box<Kept<'n>>),
+    Input(Buffer<'n>),
 }
