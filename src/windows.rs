@@ -70,6 +70,12 @@ impl Windows {
         self.ids.len() as u64
     }
 
+    /// The places of a context whose predictions are scored: those of its second half, as in llama-perplexity. The last
+    /// token predicts one that is not in it.
+    pub fn scored(&self) -> Range<usize> {
+        self.context / 2..self.context - 1
+    }
+
     /// How many tokens the tokenizer knows.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary.len()

@@ -88,7 +88,7 @@ fn learn(args: &TrainingArgs, student: Source, teacher: Option<Source>, loss: Lo
     } else {
         Network::load(&student, level, threads)?
     };
-    let vocabulary = student.settings()?[Count::Vocab] as usize;
+    let vocabulary = tokens.vocabulary().min(student.settings()?[Count::Vocab] as usize);
     let name = (student.name.clone(), teacher.as_ref().map(|t| t.name.clone()));
     let description = describe(&settings, &tokens, &network, teacher.as_ref())?;
     let teacher =

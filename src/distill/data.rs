@@ -1,9 +1,11 @@
 //! Texts as sequences to learn from.
 
+use crate::arch::Count;
 use crate::chance::Chance;
 use crate::error::{Error, Result};
+use crate::gguf::Strings;
 use crate::source::{Source, read_text};
-use crate::tokenizer::{encoder_of, metadata_of};
+use crate::tokenizer::{encoder_of, metadata_of, tokens};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Tokens {
     ids: Vec<u32>,
     context: usize,
+    vocabulary: usize,
 }
 
 impl Tokens {
@@ -34,7 +37,18 @@ impl Tokens {
             let problem = format!("the training texts have {} tokens, no more than a context of {context}", ids.len());
             return Err(Error::Usage { problem, hint: "give more `--train` files, or a shorter `--ctx`".into() });
         }
-        Ok(Tokens { ids, context })
+        let rows = source.settings()?[Count::Vocab];
+        if let Some(id) = ids.iter().find(|id| u64::from(**id) >= rows) {
+            let problem = format!("the tokenizer gives the token {id}, but the model has {rows}");
+            return Err(Error::Usage { problem, hint: "use the model's own tokenizer".into() });
+        }
+        let vocabulary = tokens(&metadata).map_or(0, Strings::len);
+        Ok(Tokens { ids, context, vocabulary })
+    }
+
+    /// How many tokens the tokenizer knows; ids beyond are padding of an embedding.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
     }
 
     /// Tokens of all texts.
@@ -116,7 +130,7 @@ mod tests {
             found.sort_unstable();
             assert_eq!(found, (0..count).collect::<Vec<_>>());
         }
-        let tokens = Tokens { ids: (0..1003).collect(), context: 10 };
+        let tokens = Tokens { ids: (0..1003).collect(), context: 10, vocabulary: 1003 };
         let pass = 99;
         let mut starts = Vec::new();
         for step in 0..pass / 3 {
@@ -128,6 +142,6 @@ mod tests {
         assert!(starts.windows(2).all(|w| w[1] - w[0] == 10), "{starts:?}");
         assert!(tokens.batch(7, 0, 3) == tokens.batch(7, 0, 3) && tokens.batch(7, 0, 3) != tokens.batch(8, 0, 3));
         // Few tokens still give whole sequences.
-        assert_eq!(Tokens { ids: (0..11).collect(), context: 10 }.batch(1, 4, 2).0.len(), 20);
+        assert_eq!(Tokens { ids: (0..11).collect(), context: 10, vocabulary: 11 }.batch(1, 4, 2).0.len(), 20);
     }
 }

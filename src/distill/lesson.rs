@@ -70,15 +70,10 @@ impl Objective for Lesson<'_, '_> {
         let (known, padding) = logits.split_at_mut(self.vocabulary.min(logits.len()));
         padding.fill(0.0);
         let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..known.len()]);
-        let target = Some(self.targets[row] as usize);
+        let target = Some(self.targets[row] as usize).filter(|target| *target < known.len());
         let parts = self.loss.turn(self.level, known, teacher, target, self.scale);
         [parts.total, parts.divergence, parts.cross_entropy]
     }
-}
-
-/// The predictions of a held-out context that are scored: those of its second half, as in [`crate::eval`].
-pub(super) fn scored(context: usize) -> Range<usize> {
-    context / 2..context - 1
 }
 
 /// Sums over the scored predictions of one context: nothing, KL from the teacher, negative log likelihood.
@@ -86,13 +81,14 @@ pub(super) fn measure(
     network: &Network,
     mut teacher: Option<&mut Teacher<'_>>,
     window: &[u32],
+    scored: Range<usize>,
     vocabulary: usize,
     level: Level,
 ) -> Result<[f64; 3]> {
     if let Some(teacher) = &mut teacher {
         teacher.listen(window, window.len())?;
     }
-    let mut heldout = Measured { teacher, window, vocabulary, level };
+    let mut heldout = Measured { teacher, window, scored, vocabulary, level };
     let batch = Batch { tokens: window, context: window.len(), dropout: None, recompute: true };
     network.losses(&batch, &mut heldout, None)
 }
@@ -100,6 +96,7 @@ pub(super) fn measure(
 struct Measured<'a, 'm> {
     teacher: Option<&'a mut Teacher<'m>>,
     window: &'a [u32],
+    scored: Range<usize>,
     vocabulary: usize,
     level: Level,
 }
@@ -110,11 +107,11 @@ impl Objective for Measured<'_, '_> {
     }
 
     fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3] {
-        if !scored(self.window.len()).contains(&row) {
+        if !self.scored.contains(&row) {
             return [0.0; 3];
         }
         let known = &mut logits[..self.vocabulary];
-        let target = Some(self.window[row + 1] as usize);
+        let target = Some(self.window[row + 1] as usize).filter(|target| *target < known.len());
         let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..self.vocabulary]);
         // Half of each, so that both are computed.
         let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.5 };

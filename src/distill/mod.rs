@@ -277,10 +277,16 @@ impl Run<'_> {
         let Some(windows) = self.heldout else { return Ok(None) };
         let (mut sums, mut count) = ([0.0; 3], 0);
         for window in windows.iter() {
-            let sums_of_window =
-                lesson::measure(&self.network, teacher.as_deref_mut(), window, self.vocabulary, self.level)?;
+            let sums_of_window = lesson::measure(
+                &self.network,
+                teacher.as_deref_mut(),
+                window,
+                windows.scored(),
+                self.vocabulary,
+                self.level,
+            )?;
             sums.iter_mut().zip(sums_of_window).for_each(|(sum, loss)| *sum += loss);
-            count += lesson::scored(window.len()).len();
+            count += windows.scored().len();
         }
         let [_, kl, entropy] = sums.map(|sum| sum / count as f64);
         let mut found = Heldout { perplexity: entropy.exp(), kl: teacher.is_some().then_some(kl), best: false };

@@ -44,8 +44,7 @@ pub fn evaluate(model: &Model, base: Option<&Model>, windows: &Windows, progress
             }
             None => Vec::new(),
         };
-        // The last token of a window predicts one that is not in it.
-        let scored = windows.context / 2..windows.context - 1;
+        let scored = windows.scored();
         for first in scored.clone().step_by(AT_ONCE) {
             let rows = first..scored.end.min(first + AT_ONCE);
             let targets = &window[rows.start + 1..rows.end + 1];

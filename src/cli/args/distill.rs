@@ -67,10 +67,10 @@ pub(in crate::cli) struct TrainingArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     pub(in crate::cli) ctx: usize,
     /// Learning rate after the warm-up
-    #[arg(long, default_value_t = 2e-4)]
+    #[arg(long, default_value_t = 2e-4, value_parser = rate)]
     pub(in crate::cli) lr: f64,
     /// Learning rate of the last step
-    #[arg(long, value_name = "LR", default_value_t = 0.0)]
+    #[arg(long, value_name = "LR", default_value_t = 0.0, value_parser = rate)]
     pub(in crate::cli) last_lr: f64,
     /// Steps in which the rate goes up from 0 [default: a twentieth of all]
     #[arg(long, value_name = "N")]
@@ -88,10 +88,10 @@ pub(in crate::cli) struct TrainingArgs {
     #[arg(long, default_value_t = 1e-8, value_parser = positive)]
     pub(in crate::cli) eps: f32,
     /// Decay of matrices, as a share of the learning rate
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub(in crate::cli) weight_decay: f32,
     /// Norm of the gradient at most
-    #[arg(long, value_name = "NORM", default_value_t = 1.0)]
+    #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = rate)]
     pub(in crate::cli) clip: f64,
     /// Share of what each block adds, and of the embedding, that is left out by chance
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = below_one)]
@@ -174,6 +174,11 @@ fn below_one(text: &str) -> Result<f32, String> {
 
 fn positive(text: &str) -> Result<f32, String> {
     within(text, |x| x > 0.0 && x.is_finite(), "a number above 0")
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|x: &f64| *x >= 0.0 && x.is_finite());
+    found.ok_or_else(|| "this is to be a number from 0 up".to_owned())
 }
 
 fn within(text: &str, fits: impl Fn(f32) -> bool, wanted: &str) -> Result<f32, String> {
