@@ -80,6 +80,14 @@ impl Windows {
     pub fn vocabulary(&self) -> usize {
         self.vocabulary.len()
     }
+
+    /// [`check_tokens`] for the model `source` that these windows are of.
+    ///
+    /// # Errors
+    /// The first id that differs.
+    pub fn check_base(&self, source: &Source, base: &Source) -> Result<()> {
+        check(&self.vocabulary, source, base)
+    }
 }
 
 /// Two models must call the same ids by the same names, or their predictions cannot be compared.
@@ -87,14 +95,19 @@ impl Windows {
 /// # Errors
 /// The first id that they do not.
 pub fn check_tokens(source: &Source, base: &Source) -> Result<()> {
-    let [ours, theirs] = [vocabulary(&*metadata_of(source)?), vocabulary(&*metadata_of(base)?)];
+    check(&vocabulary(&*metadata_of(source)?), source, base)
+}
+
+/// `ours` are the tokens of `source`.
+fn check(ours: &Strings, source: &Source, base: &Source) -> Result<()> {
+    let theirs = vocabulary(&*metadata_of(base)?);
     let padding = |text: &str| text.starts_with("[PAD");
     let differ = |(a, b): (&str, &str)| a != b && !(padding(a) && padding(b));
     let Some(id) = ours.iter().zip(theirs.iter()).position(differ) else { return Ok(()) };
     let text = |tokens: &Strings| tokens.iter().nth(id).unwrap_or_default().to_owned();
     let problem = format!(
         "the tokenizers differ: id {id} is `{}` in `{}` and `{}` in `{}`",
-        text(&ours),
+        text(ours),
         source.path.display(),
         text(&theirs),
         base.path.display()

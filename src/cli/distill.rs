@@ -6,7 +6,7 @@ use super::progress::{Unit, metered};
 use super::{model, print, print_json, write};
 use crate::arch::Count;
 use crate::build::Build;
-use crate::distill::{Learnt, Loss, Metric, Run, Settings, State, Tokens};
+use crate::distill::{Divergence, Learnt, Loss, Metric, Run, Settings, State, Tokens};
 use crate::error::{Error, Result, human_bytes};
 use crate::machine::available_memory;
 use crate::model::Weights;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &DistillArgs) -> Result<ExitCode> {
 }
 
 pub(super) fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let loss = Loss { divergence: crate::distill::Divergence::Forward, temperature: 1.0, cross_entropy: 1.0 };
+    let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 1.0 };
     learn(&args.training, open(&args.config)?, None, loss)
 }
 
@@ -135,7 +135,7 @@ fn written(args: &TrainingArgs, learnt: &Learnt, student: &Source, output: &Path
     options.output = Some(output.to_owned());
     let recipe =
         Recipe { max_file_bytes: args.write.split_max_size, ..Recipe::new(Container::Safetensors, Target::Keep) };
-    let build = Build::of(learnt.network.to_source(student, None)?, &recipe, options)?;
+    let build = Build::of(learnt.network.to_source(student)?, &recipe, options)?;
     metered(args.write.quiet, Unit::Bytes, write::bytes(&build), |meter| build.write(meter))?;
     Ok(build.layout.bytes())
 }

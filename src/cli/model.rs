@@ -5,7 +5,7 @@ use super::progress::{Unit, metered};
 use crate::error::Result;
 use crate::model::{Model, Weights};
 use crate::source::Source;
-use crate::windows::{Text, Windows, check_tokens};
+use crate::windows::{Text, Windows};
 use tersor_kernels::Level;
 
 /// Load a model, with a meter on stderr.
@@ -18,6 +18,6 @@ pub(super) fn load(source: Source, weights: Weights, threads: usize, quiet: bool
 pub(super) fn windows(args: &TextArgs, source: &Source, base: Option<&Source>) -> Result<Option<Windows>> {
     let Some(path) = &args.text else { return Ok(None) };
     let windows = Windows::cut(source, &Text { path, context: args.ctx, chunks: args.chunks })?;
-    base.iter().try_for_each(|base| check_tokens(source, base))?;
+    base.iter().try_for_each(|base| windows.check_base(source, base))?;
     Ok(Some(windows))
 }

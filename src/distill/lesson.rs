@@ -53,6 +53,8 @@ pub(super) struct Lesson<'a, 'm> {
     pub(super) teacher: Option<&'a mut Teacher<'m>>,
     /// The token after each.
     pub(super) targets: &'a [u32],
+    /// Those whose predictions count.
+    pub(super) rows: Range<usize>,
     pub(super) loss: Loss,
     /// Ids that both know; what stands beyond them is padding.
     pub(super) vocabulary: usize,
@@ -67,6 +69,10 @@ impl Objective for Lesson<'_, '_> {
     }
 
     fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3] {
+        if !self.rows.contains(&row) {
+            logits.fill(0.0);
+            return [0.0; 3];
+        }
         let (known, padding) = logits.split_at_mut(self.vocabulary.min(logits.len()));
         padding.fill(0.0);
         let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..known.len()]);
@@ -76,7 +82,7 @@ impl Objective for Lesson<'_, '_> {
     }
 }
 
-/// Sums over the scored predictions of one context: nothing, KL from the teacher, negative log likelihood.
+/// Sums over the scored predictions of one context: half of both, KL from the teacher, negative log likelihood.
 pub(super) fn measure(
     network: &Network,
     mut teacher: Option<&mut Teacher<'_>>,
@@ -88,34 +94,9 @@ pub(super) fn measure(
     if let Some(teacher) = &mut teacher {
         teacher.listen(window, window.len())?;
     }
-    let mut heldout = Measured { teacher, window, scored, vocabulary, level };
+    // Half of each, so that both are computed; gradients are not wanted.
+    let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.5 };
+    let mut lesson = Lesson { teacher, targets: &window[1..], rows: scored, loss, vocabulary, scale: 0.0, level };
     let batch = Batch { tokens: window, context: window.len(), dropout: None, recompute: true };
-    network.losses(&batch, &mut heldout, None)
-}
-
-struct Measured<'a, 'm> {
-    teacher: Option<&'a mut Teacher<'m>>,
-    window: &'a [u32],
-    scored: Range<usize>,
-    vocabulary: usize,
-    level: Level,
-}
-
-impl Objective for Measured<'_, '_> {
-    fn prepare(&mut self, rows: Range<usize>) -> Result<()> {
-        self.teacher.as_mut().map_or(Ok(()), |teacher| teacher.prepare(rows))
-    }
-
-    fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3] {
-        if !self.scored.contains(&row) {
-            return [0.0; 3];
-        }
-        let known = &mut logits[..self.vocabulary];
-        let target = Some(self.window[row + 1] as usize).filter(|target| *target < known.len());
-        let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..self.vocabulary]);
-        // Half of each, so that both are computed.
-        let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.5 };
-        let parts = loss.turn(self.level, known, teacher, target, 0.0);
-        [0.0, parts.divergence, parts.cross_entropy]
-    }
+    network.losses(&batch, &mut lesson, None)
 }

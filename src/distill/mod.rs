@@ -239,6 +239,7 @@ impl Run<'_> {
             let mut lesson = Lesson {
                 teacher: teacher.as_deref_mut(),
                 targets,
+                rows: 0..targets.len(),
                 loss: settings.loss,
                 vocabulary: self.vocabulary,
                 scale: 1.0 / (settings.batch * settings.context) as f32,

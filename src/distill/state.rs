@@ -182,16 +182,6 @@ impl State {
         fs::write(&path, kept).map_err(Error::io("write", &path))
     }
 
-    /// All lines of `metrics.jsonl`.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn metrics(folder: &Path) -> Result<Vec<Metric>> {
-        let path = folder.join(METRICS);
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-    }
-
     /// The weights are where they were wanted: only the metrics stay.
     ///
     /// # Errors

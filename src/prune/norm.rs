@@ -9,11 +9,9 @@ use super::candidate::check_plain;
 use crate::arch::{Architecture, Count, Settings, with_layer};
 use crate::calib::Statistics;
 use crate::error::{Error, Result};
-use crate::source::{Content, Given, Origin, Source};
-use crate::tensor::{Shape, TensorId, TensorInfo};
+use crate::source::{Content, Origin, Source, given};
+use crate::tensor::{TensorId, TensorInfo};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use tersor_kernels::{Encoding, Level};
 
 /// The norms of a block, and a matrix that each goes into.
 const NORMS: [(&str, &str); 2] =
@@ -69,12 +67,7 @@ pub(super) fn scaled(source: &Source, id: TensorId, kept: &[u64], ratio: f64) ->
     check_plain(source, tensor)?;
     let all = source.values(id)?;
     let values: Vec<f32> = kept.iter().map(|n| (f64::from(all[*n as usize]) * ratio) as f32).collect();
-    let mut bytes = vec![0; values.len() * tensor.format.bytes];
-    let encode = tensor.format.encoder().ok_or_else(|| source.unreadable(id))?;
-    encode(Level::best(), &values, &Encoding::default(), &mut bytes).map_err(|_| source.unreadable(id))?;
-    let shape = Shape::new(vec![kept.len() as u64]).expect("one size");
-    let info = TensorInfo { name: tensor.name.clone(), shape, format: tensor.format, bytes: bytes.len() as u64 };
-    Ok((info, Content::Derived(Arc::new(Given(bytes)))))
+    given(&tensor.name, vec![kept.len() as u64], tensor.format, &values).ok_or_else(|| source.unreadable(id))
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::{Origin, Place, Source};
 use crate::error::Result;
-use crate::tensor::{TensorId, TensorInfo};
+use crate::tensor::{Shape, TensorId, TensorInfo};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use tersor_kernels::{Encoding, Format, Level};
 
 /// How the bytes of a tensor come about that no file holds.
 pub trait Derive: fmt::Debug + Send + Sync {
@@ -25,7 +26,7 @@ pub trait Derive: fmt::Debug + Send + Sync {
 
 /// Bytes that are there already.
 #[derive(Debug)]
-pub struct Given(pub Vec<u8>);
+pub(super) struct Given(pub(super) Vec<u8>);
 
 impl Derive for Given {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
@@ -41,6 +42,15 @@ pub enum Content {
     Of(TensorId),
     /// Computed bytes.
     Derived(Arc<dyn Derive>),
+}
+
+/// A tensor of `values` in `format`; `None` when that cannot hold them.
+pub fn given(name: &str, dims: Vec<u64>, format: &'static Format, values: &[f32]) -> Option<(TensorInfo, Content)> {
+    let shape = Shape::new(dims)?;
+    let mut bytes = vec![0; format.size_of(shape.values())? as usize];
+    format.encoder()?(Level::best(), values, &Encoding::default(), &mut bytes).ok()?;
+    let info = TensorInfo { name: name.to_owned(), shape, format, bytes: bytes.len() as u64 };
+    Some((info, Content::Derived(Arc::new(Given(bytes)))))
 }
 
 impl Source {

@@ -12,7 +12,8 @@ mod shards;
 
 pub(crate) use bitmask::describes as describes_bitmask;
 pub use bitmask::packed as packed_as_bitmask;
-pub use derived::{Content, Derive, Given};
+use derived::Given;
+pub use derived::{Content, Derive, given};
 pub use settings::ROPE_FREQS;
 
 use crate::error::{Error, Result};

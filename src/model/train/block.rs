@@ -14,7 +14,7 @@ const ROWS: usize = 64;
 
 /// What a block keeps for its gradient.
 pub(super) struct Kept<'n> {
-    x: Buffer<'n>,
+    pub(super) x: Buffer<'n>,
     q: Buffer<'n>,
     k: Buffer<'n>,
     v: Buffer<'n>,

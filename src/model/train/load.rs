@@ -5,11 +5,9 @@ use crate::arch::{Count, NameRule, Need, Role, Settings, with_layer};
 use crate::chance::Chance;
 use crate::error::{Error, Result};
 use crate::model::load::frame;
-use crate::source::{Content, Given, Origin, Source};
-use crate::tensor::{Shape, TensorInfo};
+use crate::source::{Origin, Source, given};
 use std::collections::HashMap;
-use std::sync::Arc;
-use tersor_kernels::{Encoding, Format, Level};
+use tersor_kernels::{Format, Level};
 
 impl Network {
     /// The weights of `source`, a Hugging Face folder. All of them change.
@@ -137,24 +135,19 @@ impl Network {
         Network { frame, parameters, layers, embedding, norm, head, pool: super::pool::Pool::default() }
     }
 
-    /// `source` with the weights as they are now, in `format` or each in the one that it has there.
+    /// `source` with the weights as they are now, each in the format that it has there; bf16 where it has none.
     ///
     /// # Errors
-    /// A weight that `format` cannot hold.
-    pub fn to_source(&self, source: &Source, format: Option<&'static Format>) -> Result<Source> {
+    /// A weight that its format cannot hold.
+    pub fn to_source(&self, source: &Source) -> Result<Source> {
         let tensors = self.parameters.iter().map(|parameter| {
             let stored = source.find(&parameter.name).map(|id| source.tensor(id).format);
-            let format = format.or(stored).unwrap_or_else(|| Format::by_name("bf16").expect("a row of the table"));
-            let shape = Shape::new(parameter.shape.iter().map(|n| *n as u64).collect()).expect("it is in memory");
-            let mut bytes = vec![0; parameter.values.len() * format.bytes];
-            let unfit = || Error::Usage {
+            let format = stored.unwrap_or_else(|| Format::by_name("bf16").expect("a row of the table"));
+            let dims = parameter.shape.iter().map(|n| *n as u64).collect();
+            given(&parameter.name, dims, format, &parameter.values).ok_or_else(|| Error::Usage {
                 problem: format!("tensor `{}` cannot be written as {}", parameter.name, format.name),
                 hint: "look for NaN and infinity in it, or choose another format".into(),
-            };
-            let encode = format.encoder().ok_or_else(unfit)?;
-            encode(self.frame.level, &parameter.values, &Encoding::default(), &mut bytes).map_err(|_| unfit())?;
-            let info = TensorInfo { name: parameter.name.clone(), shape, format, bytes: bytes.len() as u64 };
-            Ok((info, Content::Derived(Arc::new(Given(bytes)))))
+            })
         });
         Ok(source.with_tensors(tensors.collect::<Result<_>>()?))
     }

@@ -173,10 +173,11 @@ impl Network {
         let mut x = self.embed(step);
         let mut kept = Vec::new();
         for n in 0..self.layers.len() {
-            let before = recompute.then(|| self.pool.copy(&x));
             let (after, whole) = self.block(step, n, x);
             x = after;
-            kept.extend(to.is_some().then(|| before.map_or_else(|| Held::All(Box::new(whole)), Held::Input)));
+            if to.is_some() {
+                kept.push(if recompute { Held::Input(whole.x) } else { Held::All(Box::new(whole)) });
+            }
         }
         let normed = self.normed(&x, self.norm);
         let Some(to) = to else { return self.head(&normed, objective, None) };
