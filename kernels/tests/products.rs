@@ -275,7 +275,7 @@ fn products_of_views_add_up() {
         let mut y = vec![1.0; rows * columns];
         let mut out = Out::new(&mut y, rows, columns);
         for (n, part) in [0..20, 20..50].into_iter().enumerate() {
-            let matrix = Matrix::from_view(a.part(0..rows, part.clone()));
+            let matrix = Matrix::from_view(level, a.part(0..rows, part.clone()));
             let mut x = Activations::new(level);
             x.pack_view(b.part(0..columns, part));
             matrix.multiply(level, 0..matrix.panels(), &x, &mut out.columns_mut(0..columns, n > 0));

@@ -1,4 +1,4 @@
-//! The body for formats of floats: f32 sums of sixteen rows, sixteen columns at a time.
+//! The body for formats of floats: f32 sums of sixteen rows or twice as many, a few columns at a time.
 
 use super::activations::Activations;
 use super::level;
@@ -36,79 +36,114 @@ pub(super) struct Body<T>(PhantomData<T>);
 impl<T: Floats> level::Body for Body<T> {
     #[inline(always)]
     fn multiply<L: DotLanes>(l: L, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
-        for (n, bytes) in panels.iter().enumerate() {
+        let count = panels.starts.len() - 1;
+        let mut n = 0;
+        while n < count {
+            let pair = L::PAIRS && n + 1 < count;
             for (first, count, values) in x.tiles(L::COLUMNS) {
+                let at = (n, first);
                 match count {
-                    8 if L::COLUMNS >= 8 => columns::<L, T, 8>(l, bytes, values, out, n, first),
-                    6 if L::COLUMNS >= 6 => columns::<L, T, 6>(l, bytes, values, out, n, first),
-                    4 if L::COLUMNS >= 4 => columns::<L, T, 4>(l, bytes, values, out, n, first),
-                    2 if L::COLUMNS >= 2 => columns::<L, T, 2>(l, bytes, values, out, n, first),
-                    _ => columns::<L, T, 1>(l, bytes, values, out, n, first),
+                    6 if L::COLUMNS >= 6 && pair => columns::<L, T, 2, 6>(l, panels, values, out, at),
+                    6 if L::COLUMNS >= 6 => columns::<L, T, 1, 6>(l, panels, values, out, at),
+                    4 if L::COLUMNS >= 4 && pair => columns::<L, T, 2, 4>(l, panels, values, out, at),
+                    4 if L::COLUMNS >= 4 => columns::<L, T, 1, 4>(l, panels, values, out, at),
+                    2 if L::COLUMNS >= 2 && pair => columns::<L, T, 2, 2>(l, panels, values, out, at),
+                    2 if L::COLUMNS >= 2 => columns::<L, T, 1, 2>(l, panels, values, out, at),
+                    _ => {
+                        one_column::<L, T>(l, panels, values, out, at);
+                        if pair {
+                            one_column::<L, T>(l, panels, values, out, (n + 1, first));
+                        }
+                    }
                 }
             }
+            n += if pair { 2 } else { 1 };
         }
     }
 }
 
-/// One panel times `M` columns.
+/// `P` panels times `M` columns, from those of `at` on.
 #[inline(always)]
-fn columns<L: DotLanes, T: Floats, const M: usize>(
+fn columns<L: DotLanes, T: Floats, const P: usize, const M: usize>(
     l: L,
-    panel: &[u8],
+    panels: Panels<'_>,
     values: &[f32],
     out: &mut Out<'_>,
-    n: usize,
-    first: usize,
+    at: (usize, usize),
 ) {
     let column = PANEL * T::BYTES;
     let x = values.as_chunks::<M>().0;
-    let panel = &panel[..x.len() * column];
-    let mut sums = [l.splat(0.0); M];
-    let mut done = 0;
-    if M == 1 {
-        // One run waits for its own last product most of the time.
-        let (many, _) = x.as_chunks::<{ 4 * RUN }>();
-        for (x, numbers) in many.iter().zip(panel.chunks_exact(4 * RUN * column)) {
-            let [mut a, mut b, mut c, mut d] = [[l.splat(0.0); M]; 4];
-            for k in 0..RUN {
-                l.prefetch(numbers[4 * k * column..].as_ptr().wrapping_add(AHEAD));
-                l.prefetch(numbers[(4 * k + 2) * column..].as_ptr().wrapping_add(AHEAD));
-                step::<L, T, M>(l, &mut a, &numbers[k * column..][..column], &x[k]);
-                step::<L, T, M>(l, &mut b, &numbers[(k + RUN) * column..][..column], &x[k + RUN]);
-                step::<L, T, M>(l, &mut c, &numbers[(k + 2 * RUN) * column..][..column], &x[k + 2 * RUN]);
-                step::<L, T, M>(l, &mut d, &numbers[(k + 3 * RUN) * column..][..column], &x[k + 3 * RUN]);
+    let mut rest: [&[u8]; P] = [&[]; P];
+    for (p, rest) in rest.iter_mut().enumerate() {
+        *rest = &panels.bytes[panels.starts[at.0 + p]..][..x.len() * column];
+    }
+    let mut sums = [[l.splat(0.0); M]; P];
+    for x in x.chunks(RUN) {
+        let mut run = [[l.splat(0.0); M]; P];
+        for (k, x) in x.iter().enumerate() {
+            let mut weights = [l.splat(0.0); P];
+            for p in 0..P {
+                weights[p] = T::values(l, &rest[p][k * column..][..column]);
             }
-            for run in [a, b, c, d] {
-                for j in 0..M {
-                    sums[j] = l.add(sums[j], run[j]);
+            for j in 0..M {
+                let x = l.splat(x[j]);
+                for p in 0..P {
+                    run[p][j] = l.fma(weights[p], x, run[p][j]);
                 }
             }
         }
-        done = many.len() * 4 * RUN;
+        for p in 0..P {
+            rest[p] = &rest[p][x.len() * column..];
+            for j in 0..M {
+                sums[p][j] = l.add(sums[p][j], run[p][j]);
+            }
+        }
     }
-    for (x, numbers) in x[done..].chunks(RUN).zip(panel[done * column..].chunks(RUN * column)) {
-        let mut run = [l.splat(0.0); M];
+    for (p, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            put(l, sum, out, (at.0 + p, at.1 + j));
+        }
+    }
+}
+
+/// One panel times one column: runs are computed side by side, as one waits for its own last product most of the time.
+#[inline(always)]
+fn one_column<L: DotLanes, T: Floats>(l: L, panels: Panels<'_>, x: &[f32], out: &mut Out<'_>, at: (usize, usize)) {
+    let column = PANEL * T::BYTES;
+    let panel = &panels.bytes[panels.starts[at.0]..][..x.len() * column];
+    let mut sum = l.splat(0.0);
+    let (many, rest) = x.as_chunks::<{ 4 * RUN }>();
+    for (x, numbers) in many.iter().zip(panel.chunks_exact(4 * RUN * column)) {
+        let mut runs = [l.splat(0.0); 4];
+        for k in 0..RUN {
+            l.prefetch(numbers[4 * k * column..].as_ptr().wrapping_add(AHEAD));
+            l.prefetch(numbers[(4 * k + 2) * column..].as_ptr().wrapping_add(AHEAD));
+            for (n, run) in runs.iter_mut().enumerate() {
+                let k = k + n * RUN;
+                *run = l.fma(T::values(l, &numbers[k * column..][..column]), l.splat(x[k]), *run);
+            }
+        }
+        for run in runs {
+            sum = l.add(sum, run);
+        }
+    }
+    for (x, numbers) in rest.chunks(RUN).zip(panel[many.len() * 4 * RUN * column..].chunks(RUN * column)) {
+        let mut run = l.splat(0.0);
         for (x, numbers) in x.iter().zip(numbers.chunks_exact(column)) {
-            step::<L, T, M>(l, &mut run, numbers, x);
+            run = l.fma(T::values(l, numbers), l.splat(*x), run);
         }
-        for j in 0..M {
-            sums[j] = l.add(sums[j], run[j]);
-        }
+        sum = l.add(sum, run);
     }
-    for (j, sum) in sums.into_iter().enumerate() {
-        let mut rows = [0.0; 16];
-        l.store(sum, &mut rows);
-        out.put(n, first + j, &rows);
-    }
+    put(l, sum, out, at);
+}
+
+/// Write the sum of panel and column `at`.
+#[inline(always)]
+fn put<L: DotLanes>(l: L, sum: L::F, out: &mut Out<'_>, at: (usize, usize)) {
+    let mut rows = [0.0; 16];
+    l.store(sum, &mut rows);
+    out.put(at.0, at.1, &rows);
 }
 
 /// Bytes that are asked for ahead of their use.
 const AHEAD: usize = 6 << 10;
-
-#[inline(always)]
-fn step<L: DotLanes, T: Floats, const M: usize>(l: L, run: &mut [L::F; M], numbers: &[u8], x: &[f32; M]) {
-    let weights = T::values(l, numbers);
-    for j in 0..M {
-        run[j] = l.fma(weights, l.splat(x[j]), run[j]);
-    }
-}

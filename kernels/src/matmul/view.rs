@@ -1,7 +1,8 @@
 //! Dense values in memory, to be packed by rows or by columns.
 
 use super::{Matrix, PANEL};
-use crate::Format;
+use crate::simd::{DotLanes, Op, run};
+use crate::{Format, Level};
 use std::ops::Range;
 
 /// A matrix of f32, row after row, or its transpose, or a part of either.
@@ -61,36 +62,97 @@ impl<'a> View<'a> {
     /// Rows `rows`, at most `to.len()` over columns, side by side: all of their first column, then of the next. Rows beyond
     /// the last are left as they are.
     pub(super) fn interleave(&self, rows: Range<usize>, to: &mut [f32], width: usize) {
-        let count = rows.len();
+        match (width, rows.len()) {
+            _ if self.values.is_empty() => {}
+            (PANEL, PANEL) => self.interleave_all::<PANEL>(rows.start, to),
+            (6, 6) => self.interleave_all::<6>(rows.start, to),
+            (_, count) if self.transposed => {
+                let columns = self.values.chunks(self.stride).take(self.columns);
+                for (from, to) in columns.zip(to.chunks_exact_mut(width)) {
+                    to[..count].copy_from_slice(&from[rows.clone()]);
+                }
+            }
+            _ => {
+                for (r, row) in rows.enumerate() {
+                    let row = &self.values[row * self.stride..][..self.columns];
+                    for (value, to) in row.iter().zip(to.chunks_exact_mut(width)) {
+                        to[r] = *value;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same for `W` rows, from `first` on, and as many places.
+    fn interleave_all<const W: usize>(&self, first: usize, to: &mut [f32]) {
+        let to = to.as_chunks_mut::<W>().0;
         if self.transposed {
             let columns = self.values.chunks(self.stride).take(self.columns);
-            for (from, to) in columns.zip(to.chunks_exact_mut(width)) {
-                to[..count].copy_from_slice(&from[rows.clone()]);
+            for (from, to) in columns.zip(to) {
+                *to = *from[first..].first_chunk().expect("as many rows");
             }
             return;
         }
-        for (r, row) in rows.enumerate() {
-            let row = &self.values[row * self.stride..][..self.columns];
-            for (value, to) in row.iter().zip(to.chunks_exact_mut(width)) {
-                to[r] = *value;
-            }
+        let rows: [&[f32]; W] = std::array::from_fn(|r| &self.values[(first + r) * self.stride..][..self.columns]);
+        for (c, to) in to.iter_mut().enumerate() {
+            *to = std::array::from_fn(|r| rows[r][c]);
         }
     }
 }
 
 impl Matrix {
     /// A matrix of f32 from `view`.
-    pub fn from_view(view: View<'_>) -> Matrix {
+    pub fn from_view(level: Level, view: View<'_>) -> Matrix {
         let f32 = Format::by_name("f32").expect("a row of the table");
         let mut matrix = Matrix::new(f32, view.rows(), view.columns()).expect("values in memory have products");
-        let mut values = vec![0.0; PANEL * view.columns()];
+        let mut values = Vec::new();
         for panel in matrix.panels_mut() {
-            view.interleave(panel.rows, &mut values, PANEL);
-            for (to, value) in panel.bytes.as_chunks_mut::<4>().0.iter_mut().zip(&values) {
-                *to = value.to_le_bytes();
-            }
+            let turned = if view.transposed || panel.rows.len() < PANEL {
+                0
+            } else {
+                let rows = &view.values[panel.rows.start * view.stride..];
+                run(level, Turn { rows, stride: view.stride, columns: view.columns, to: panel.bytes })
+            };
+            let rest = view.part(0..view.rows, turned..view.columns);
+            values.resize(PANEL * rest.columns, 0.0);
+            rest.interleave(panel.rows, &mut values, PANEL);
+            put_values(&values, &mut panel.bytes[turned * COLUMN..]);
         }
         matrix
+    }
+}
+
+/// Bytes of a column of a panel of f32.
+const COLUMN: usize = PANEL * size_of::<f32>();
+
+fn put_values(values: &[f32], bytes: &mut [u8]) {
+    for (to, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *to = value.to_le_bytes();
+    }
+}
+
+/// Sixteen rows, `stride` apart, to a panel: as many columns as there are whole squares. Gives how many.
+struct Turn<'a> {
+    rows: &'a [f32],
+    stride: usize,
+    columns: usize,
+    to: &'a mut [u8],
+}
+
+impl Op for Turn<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn body<L: DotLanes>(self, l: L) -> usize {
+        let mut square = [[0.0; PANEL]; PANEL];
+        let squares = self.to.chunks_exact_mut(PANEL * COLUMN).take(self.columns / PANEL);
+        let mut turned = 0;
+        for to in squares {
+            l.transpose(&self.rows[turned..], self.stride, &mut square);
+            put_values(square.as_flattened(), to);
+            turned += PANEL;
+        }
+        turned
     }
 }
 

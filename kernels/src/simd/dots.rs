@@ -7,8 +7,10 @@ use super::{Lanes, Scalar};
 
 /// What a product needs beyond [`Lanes`].
 pub(crate) trait DotLanes: Lanes {
-    /// Columns of activations that a body keeps in registers at most.
+    /// Columns of floats that a body has sums for in registers at most.
     const COLUMNS: usize;
+    /// There are registers for the sums of as many columns of two panels.
+    const PAIRS: bool = false;
     /// What the sums of [`DotLanes::dot_wide`] take for zero.
     const WIDE_ZERO: i32;
     /// Sixteen 32-bit integers, one a row.

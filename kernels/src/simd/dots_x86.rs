@@ -266,7 +266,8 @@ macro_rules! lines {
 }
 
 impl DotLanes for Avx512<false> {
-    const COLUMNS: usize = 4;
+    const COLUMNS: usize = 6;
+    const PAIRS: bool = true;
     const WIDE_ZERO: i32 = 0;
     /// The codes, less 128, as sixteen-bit numbers: those of the first and third, and of the second and fourth byte.
     type Wide = (__m512i, __m512i);
@@ -307,7 +308,8 @@ impl DotLanes for Avx512<false> {
 }
 
 impl DotLanes for Avx512<true> {
-    const COLUMNS: usize = 8;
+    const COLUMNS: usize = 6;
+    const PAIRS: bool = true;
     const WIDE_ZERO: i32 = 128;
     type Wide = __m512i;
     lines!();

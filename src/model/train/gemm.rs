@@ -6,11 +6,11 @@ use tersor_kernels::Level;
 use tersor_kernels::matmul::{Activations, Matrix, Out, View};
 
 /// What is summed up at a time: a panel of so many stays in the nearest cache.
-const DEPTH: usize = 256;
+const DEPTH: usize = 384;
 /// Rows of one share, whole panels.
 const ROWS: usize = 64;
 /// Columns that are packed together: the next cache holds so many, and they are whole tiles at every level.
-const COLUMNS: usize = 120;
+const COLUMNS: usize = 240;
 
 /// `to[j][i]` becomes the sum over k of `rows[i][k] * columns[j][k]`, or has it added. The sums have one order for any number
 /// of threads.
@@ -38,7 +38,7 @@ pub(super) fn multiply(level: Level, rows: View<'_>, columns: View<'_>, to: &mut
     }
     shares.into_par_iter().for_each(|(share, mut out)| {
         for depth in cut(rows.columns(), DEPTH) {
-            let matrix = Matrix::from_view(rows.part(share.clone(), depth.clone()));
+            let matrix = Matrix::from_view(level, rows.part(share.clone(), depth.clone()));
             for ((columns, _), x) in parts.iter().zip(&packed).filter(|((_, of), _)| *of == depth) {
                 let out = &mut out.columns_mut(columns.clone(), adds || depth.start > 0);
                 matrix.multiply(level, 0..matrix.panels(), x, out);
