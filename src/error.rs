@@ -387,6 +387,14 @@ impl Error {
     ) -> Error {
         Error::Malformed { path: path.to_owned(), place: place.into(), found: found.into(), wanted: wanted.into() }
     }
+
+    /// Values that a format cannot hold.
+    pub(crate) fn unwritable(tensor: &str, format: &str) -> Error {
+        Error::Usage {
+            problem: format!("tensor `{tensor}` cannot be written as {format}"),
+            hint: "look for NaN and infinity in it, or choose another format".into(),
+        }
+    }
 }
 
 /// `1 tensor`, `2 tensors`.

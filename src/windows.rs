@@ -55,6 +55,15 @@ impl Windows {
         Ok(Windows { ids, context: text.context, vocabulary: vocabulary(&metadata) })
     }
 
+    /// `ids` of the tokenizer of `source`, cut as they are.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot be used.
+    pub fn of(source: &Source, mut ids: Vec<u32>, context: usize) -> Result<Windows> {
+        ids.truncate(ids.len() / context * context);
+        Ok(Windows { ids, context, vocabulary: vocabulary(&*metadata_of(source)?) })
+    }
+
     /// One after another.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.ids.chunks_exact(self.context)

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 use tersor::error::Result;
-use tersor::model::train::{Batch, Dropout, Gradients, Network, Objective};
+use tersor::model::train::{Batch, Dropout, Gradients, Nearness, Network, Objective, States};
 use tersor::model::{Model, Session, Weights};
 use tersor::progress::Silent;
 use tersor::source::Source;
-use tersor_kernels::Level;
+use tersor_kernels::{Encoding, Format, Level};
 
 const CONTEXT: usize = 24;
 const SEQUENCES: usize = 3;
@@ -82,6 +82,25 @@ fn predictions_are_those_of_the_model_that_runs() {
     }
 }
 
+/// The square of a gradient of parameter `n`, and by how much `loss` changes along it: the same, if it is one.
+fn along(network: &mut Network, n: usize, gradients: &Gradients, mut loss: impl FnMut(&Network) -> f64) -> (f64, f64) {
+    let gradient = gradients.iter().nth(n).unwrap().unwrap();
+    let size = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+    let square = size(gradient);
+    assert!(square > 0.0, "{} has no gradient", network.parameters()[n].name);
+    let own = network.parameters()[n].own().to_vec();
+    let step = 2e-3 * size(&own).sqrt().max(0.1) / square.sqrt();
+    let mut at = |by: f64| {
+        let moved = own.iter().zip(gradient).map(|(v, g)| (f64::from(*v) + by * f64::from(*g)) as f32);
+        *network.parameters_mut()[n].own_mut() = moved.collect();
+        network.make().unwrap();
+        loss(network)
+    };
+    let slope = (at(step) - at(-step)) / (2.0 * step);
+    at(0.0);
+    (square, slope)
+}
+
 /// Along its own gradient, the loss changes by the gradient's square, tensor by tensor; none is without.
 #[test]
 fn every_weight_has_its_gradient() {
@@ -92,23 +111,116 @@ fn every_weight_has_its_gradient() {
             let batch = batch(&tokens, dropout, false);
             let mut gradients = network.gradients();
             losses(&network, &batch, Some(&mut gradients));
-            for (n, gradient) in gradients.iter().enumerate() {
-                let (gradient, parameter) = (gradient.unwrap(), network.parameters()[n].clone());
-                let square: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
-                assert!(square > 0.0, "{name}: {} has no gradient", parameter.name);
-                let length: f64 = parameter.values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-                let step = 2e-3 * length.max(0.1) / square.sqrt();
-                let mut at = |by: f64| {
-                    let moved = parameter.values.iter().zip(gradient);
-                    network.parameters_mut()[n].values =
-                        moved.map(|(v, g)| (f64::from(*v) + by * f64::from(*g)) as f32).collect();
-                    losses(&network, &batch, None).0
-                };
-                let slope = (at(step) - at(-step)) / (2.0 * step);
-                let off = (slope - square).abs() / square;
-                assert!(off < 0.02, "{name}: {}: {slope} for {square}", parameter.name);
-                network.parameters_mut()[n] = parameter;
+            for n in 0..network.parameters().len() {
+                let (square, slope) = along(&mut network, n, &gradients, |network| losses(network, &batch, None).0);
+                let name = &network.parameters()[n].name;
+                assert!((slope - square).abs() < 0.02 * square, "{name}: {slope} for {square}");
             }
+        }
+    }
+}
+
+/// Both matrices of every adapter have their gradient, and what they stand beside has none.
+#[test]
+fn adapters_have_their_gradients() {
+    let mut network = Network::load(&source("broken/hf-valid-qwen2"), Level::best(), 2).unwrap();
+    let plain = network.parameters().len();
+    network.parameters_mut().iter_mut().for_each(|p| p.trains = p.shape.len() == 1);
+    let count = network.adapt(3, 6.0, |name| !name.contains("k_proj"), 5);
+    assert_eq!((network.parameters().len() - plain, count % 6), (2 * count, 0));
+    let tokens = tokens(&network);
+    let batch = batch(&tokens, None, false);
+    let (before, _) = losses(&network, &batch, None);
+    // Upper matrices begin with zeros, which leave the lower ones without a gradient.
+    for parameter in network.parameters_mut().iter_mut().filter(|p| p.name.ends_with("lora_B.weight")) {
+        parameter.values.iter_mut().enumerate().for_each(|(n, v)| *v = 0.05 * (n as f32 * 0.7).sin());
+    }
+    network.make().unwrap();
+    assert!(losses(&network, &batch, None).0 != before);
+    let mut gradients = network.gradients();
+    losses(&network, &batch, Some(&mut gradients));
+    for n in (0..network.parameters().len()).filter(|n| gradients.iter().nth(*n).unwrap().is_some()) {
+        let (square, slope) = along(&mut network, n, &gradients, |network| losses(network, &batch, None).0);
+        assert!((slope - square).abs() < 0.02 * square, "{}: {slope} for {square}", network.parameters()[n].name);
+    }
+}
+
+/// Gradients go through rounding: they are those of the rounded weights, which agree with differences; and the rounded
+/// weights are what the format can hold.
+#[test]
+fn rounding_lets_gradients_through() {
+    let q4_0 = Format::by_name("q4_0").unwrap();
+    let mut network = Network::load(&source("tiny-llama"), Level::best(), 2).unwrap();
+    let mut rounded = Network::load(&source("tiny-llama"), Level::best(), 2).unwrap();
+    for n in network.matrices().collect::<Vec<_>>() {
+        network.round(n, vec![q4_0]);
+    }
+    network.make().unwrap();
+    for (parameter, plain) in network.parameters().iter().zip(rounded.parameters_mut()) {
+        let changed = parameter.values != plain.values;
+        assert_eq!((changed, parameter.made.is_some()), (parameter.made.is_some(), parameter.name.contains("proj")));
+        assert_eq!(parameter.own(), plain.values);
+        plain.values.clone_from(&parameter.values);
+        let mut bytes = vec![0; q4_0.size_of(plain.values.len() as u64).unwrap() as usize];
+        if changed {
+            q4_0.encoder().unwrap()(Level::best(), &plain.values, &Encoding::default(), &mut bytes).unwrap();
+            q4_0.decoder().unwrap()(Level::best(), &bytes, &mut plain.values);
+            let off = plain.values.iter().zip(&parameter.values).filter(|(a, b)| a != b).count();
+            assert!(off * 50 < plain.values.len(), "{}: {off} values are not of the grid", parameter.name);
+            plain.values.clone_from(&parameter.values);
+        }
+    }
+    let tokens = tokens(&network);
+    let gradients = [&network, &rounded].map(|network| {
+        let mut gradients = network.gradients();
+        losses(network, &batch(&tokens, None, false), Some(&mut gradients));
+        bits(&gradients)
+    });
+    assert!(gradients[0] == gradients[1]);
+}
+
+/// The loss of hidden states, with and without a projection, by differences.
+#[test]
+fn hidden_states_have_their_gradients() {
+    struct Far {
+        rows: Vec<f32>,
+        nearness: Nearness,
+    }
+    impl Objective for Far {
+        fn prepare(&mut self, _: Range<usize>) -> Result<()> {
+            Ok(())
+        }
+        fn turn(&self, _: usize, logits: &mut [f32]) -> [f64; 3] {
+            logits.fill(0.0);
+            [0.0; 3]
+        }
+        fn states(&self, block: usize) -> Option<States<'_>> {
+            (block != 1).then_some(States { rows: &self.rows, nearness: self.nearness, scale: 1.0 })
+        }
+    }
+    for (nearness, width) in
+        [(Nearness::Mse, 256), (Nearness::Cosine, 256), (Nearness::Mse, 40), (Nearness::Cosine, 300)]
+    {
+        let mut network = Network::load(&source("tiny-llama"), Level::best(), 2).unwrap();
+        let plain = network.parameters().len();
+        network.project(width, 3);
+        let tokens = tokens(&network);
+        let rows = (0..tokens.len() * width).map(|n| (n as f32 * 0.31).sin()).collect();
+        let mut objective = Far { rows, nearness };
+        let mut run = |network: &Network| {
+            let mut gradients = network.gradients();
+            let sums = network.losses(&batch(&tokens, None, false), &mut objective, Some(&mut gradients)).unwrap();
+            (sums[3], gradients)
+        };
+        let (_, gradients) = run(&network);
+        let chosen = ["layers.0.mlp.up_proj", "layers.3.self_attn.q_proj", "layers.2.input_layernorm", "projection"];
+        let is_chosen = |n: &usize| chosen.iter().any(|name| network.parameters()[*n].name.contains(name));
+        let numbers: Vec<usize> = (0..network.parameters().len()).filter(is_chosen).collect();
+        assert_eq!(numbers.len(), 3 + network.parameters().len() - plain);
+        for n in numbers {
+            let (square, slope) = along(&mut network, n, &gradients, |network| run(network).0);
+            let name = &network.parameters()[n].name;
+            assert!((slope - square).abs() < 0.02 * square, "{nearness:?} {width} {name}: {slope} for {square}");
         }
     }
 }

@@ -3,7 +3,7 @@
 mod distill;
 mod prune;
 
-pub(super) use distill::{DistillArgs, StudentArg, TrainArgs, TrainingArgs};
+pub(super) use distill::{DistillArgs, LogitsArgs, LoraArg, StudentArg, TextsArgs, TrainArgs, TrainingArgs};
 pub(super) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
 
 use crate::machine::all_threads;
@@ -33,6 +33,8 @@ pub(super) enum Command {
     Sensitivity(SensitivityArgs),
     /// Let a student learn from a teacher's predictions
     Distill(DistillArgs),
+    /// Keep what a teacher predicts, for students to learn from
+    Logits(LogitsArgs),
     /// Let a model learn from text alone
     Train(TrainArgs),
     /// Show configuration, tensors, formats and bits per weight

@@ -1,132 +1,181 @@
 //! `tersor distill` and `tersor train`.
 
-use super::args::{DistillArgs, StudentArg, TrainArgs, TrainingArgs};
-use super::interrupt::{self, Writing};
+use super::args::{DistillArgs, LoraArg, TrainArgs, TrainingArgs};
+use super::compare::{Known, compare};
+use super::interrupt::Writing;
 use super::progress::{Unit, metered};
-use super::{model, print, print_json, write};
+use super::student::{self, Learning};
+use super::teller::Teller;
+use super::{print, print_json, write};
 use crate::arch::Count;
 use crate::build::Build;
-use crate::distill::{Divergence, Learnt, Loss, Metric, Run, Settings, State, Tokens};
+use crate::distill::{self, Cache, Divergence, Learnt, Length, Loss, Matching, Recovery, Run, Settings, State, Tokens};
 use crate::error::{Error, Result, human_bytes};
 use crate::machine::available_memory;
-use crate::model::Weights;
 use crate::model::train::Network;
 use crate::plan::Container;
-use crate::progress::{Progress, Silent};
-use crate::prune::{self, Method};
 use crate::recipe::{Recipe, Target};
-use crate::report::{DistillReport, render_distill};
+use crate::report::{DistillReport, render_distill, render_distill_html, render_distill_markdown};
+use crate::sink::beside;
 use crate::source::Source;
 use crate::windows::{Text, Windows, check_tokens};
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 use tersor_kernels::Level;
 
-/// Between two lines about steps.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+/// What stands in place of a teacher where there is none.
+const NO_TEACHER: &str = "none";
+
+/// From what a student learns besides the text.
+struct Lessons {
+    teacher: Option<Source>,
+    loss: Loss,
+    matching: Option<Matching>,
+    cache: Option<Cache>,
+}
 
 pub(super) fn run(args: &DistillArgs) -> Result<ExitCode> {
-    let teacher = Source::open(&args.teacher)?;
-    let student = match &args.student {
-        StudentArg::Depth(blocks) => shallower(&teacher, *blocks)?,
-        StudentArg::Model(path) => open(path)?,
-    };
-    check_tokens(&student, &teacher)?;
+    let texts = &args.training.texts;
+    let teacher = (args.teacher != Path::new(NO_TEACHER)).then(|| Source::open(&args.teacher)).transpose()?;
+    let learning = Learning { texts, threads: args.training.write.threads.get(), quiet: args.training.write.quiet };
+    let student = student::student(&args.student, teacher.as_ref(), &learning)?;
+    teacher.iter().try_for_each(|teacher| check_tokens(&student, teacher))?;
+    if teacher.is_none() && (args.hidden.is_some() || args.logits.is_some()) {
+        let problem = "without a teacher there is neither a hidden state nor a logit to learn from".to_owned();
+        return Err(Error::Usage { problem, hint: "name a teacher, or leave `--hidden` and `--logits` out".into() });
+    }
     let loss = Loss {
         divergence: args.divergence.with(args.beta),
         temperature: args.temperature,
         cross_entropy: args.cross_entropy,
     };
-    learn(&args.training, student, Some(teacher), loss)
+    let matching = match (args.hidden, &teacher) {
+        (Some(nearness), Some(teacher)) => {
+            let [own, of] = [student.settings()?, teacher.settings()?].map(|settings| settings[Count::Layers] as usize);
+            let pairs = args.layer_map.pairs(own, of)?;
+            Some(Matching { nearness: nearness.get(), weight: args.hidden_weight, pairs })
+        }
+        _ => None,
+    };
+    let cache = args.logits.as_deref().map(Cache::open).transpose()?;
+    learn(&args.training, student, Lessons { teacher, loss, matching, cache })
 }
 
 pub(super) fn train(args: &TrainArgs) -> Result<ExitCode> {
     let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 1.0 };
-    learn(&args.training, open(&args.config)?, None, loss)
+    let lessons = Lessons { teacher: None, loss, matching: None, cache: None };
+    learn(&args.training, student::open(&args.config)?, lessons)
 }
 
-/// A checkpoint, or a config.json without weights.
-fn open(path: &Path) -> Result<Source> {
-    if path.file_name().is_some_and(|name| name == "config.json") {
-        return Source::without_weights(path);
-    }
-    Source::open(path)
-}
-
-/// Blocks of the teacher, evenly spread, the first and the last among them.
-fn shallower(teacher: &Source, blocks: usize) -> Result<Source> {
-    let all = teacher.settings()?[Count::Layers] as usize;
-    if blocks == 0 || blocks > all {
-        let problem = format!("{blocks} blocks cannot be kept of {all}");
-        return Err(Error::Usage { problem, hint: format!("ask for 1 to {all}") });
-    }
-    let kept: Vec<usize> = (0..blocks).map(|n| (n * (all - 1) + (blocks - 1) / 2) / (blocks - 1).max(1)).collect();
-    let dropped = (0..all).filter(|n| !kept.contains(n)).collect();
-    if blocks == all {
-        return Ok(teacher.clone());
-    }
-    let settings = prune::Settings { level: Level::best(), threads: 1, progress: &Silent };
-    Ok(prune::prune(teacher.clone(), &Method::Drop(dropped), &settings)?.source)
-}
-
-fn learn(args: &TrainingArgs, student: Source, teacher: Option<Source>, loss: Loss) -> Result<ExitCode> {
+fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitCode> {
     let output = args.write.output.clone().unwrap_or_else(|| format!("{}-trained", student.name).into());
     if output.exists() && !args.write.force && !args.write.dry_run {
         return Err(Error::Exists { path: output });
     }
-    let settings = settings(args, loss);
-    let tokens = Tokens::read(&student, &args.train, &args.field, args.ctx)?;
-    let cut = |path| Windows::cut(&student, &Text { path, context: args.ctx, chunks: Some(args.chunks) });
+    let (threads, level, quiet) = (args.write.threads.get(), Level::best(), args.write.quiet);
+    let settings = settings(args, &lessons);
+    let tokens = student::tokens(&student, &args.texts)?;
+    let cut = |path| Windows::cut(&student, &Text { path, context: args.texts.ctx, chunks: Some(args.chunks) });
     let heldout = args.text.as_deref().map(cut).transpose()?;
-    check_memory(args, &student)?;
-    let threads = args.write.threads.get();
-    let level = Level::best();
-    let network = if student.tensors().is_empty() {
-        Network::fresh(&student, args.seed, level, threads)?
-    } else {
-        Network::load(&student, level, threads)?
-    };
-    let vocabulary = tokens.vocabulary().min(student.settings()?[Count::Vocab] as usize);
-    let name = (student.name.clone(), teacher.as_ref().map(|t| t.name.clone()));
-    let description = describe(&settings, &tokens, &network, teacher.as_ref())?;
-    let teacher =
-        teacher.map(|source| model::load(source, Weights::AsStored, threads, args.write.quiet)).transpose()?;
-    let vocabulary = teacher.as_ref().map_or(vocabulary, |t| vocabulary.min(t.vocabulary()));
+    let memory = check_memory(args, &student)?;
+    let digest = lessons.teacher.as_ref().map(Source::digest).transpose()?;
+    if let (Some(cache), Some(digest)) = (&lessons.cache, &digest) {
+        cache.check(digest, &tokens, lessons.loss.temperature)?;
+    }
+    let mut network = network(args, &student, level)?;
+    let description = describe(&settings, &tokens, &network, digest.as_deref(), lessons.cache.is_some());
+    prepare(args, &settings, &mut network, &student, lessons.teacher.as_ref())?;
     if args.write.dry_run {
-        print(&(description + "\n"));
+        print(&planned(&settings, &tokens, &network, memory));
         return Ok(ExitCode::SUCCESS);
     }
     let state = State::open(&output, description, args.write.force)?;
     let folder = state.folder.clone();
+    let name = (student.name.clone(), lessons.teacher.as_ref().map(|t| t.name.clone()));
+    let mut teacher = lessons.teacher.clone();
+    // With predictions at hand, the teacher is for held-out text alone.
+    let needed = lessons.cache.is_none() || heldout.is_some();
+    let mut known = teacher.take_if(|_| needed).map(|source| Known::load(source, threads, quiet)).transpose()?;
+    let rows = [Some(&student), lessons.teacher.as_ref()].into_iter().flatten();
+    let vocabulary = rows.map(|s| s.settings().map(|s| s[Count::Vocab] as usize)).collect::<Result<Vec<_>>>()?;
     let run = Run {
         network,
-        teacher: teacher.as_ref(),
+        teacher: known.as_ref().map(Known::model),
+        cache: lessons.cache.as_ref(),
         tokens: &tokens,
         heldout: heldout.as_ref(),
-        vocabulary,
+        vocabulary: vocabulary.into_iter().fold(tokens.vocabulary(), usize::min),
         settings: &settings,
         state,
         level,
     };
-    let started = Instant::now();
-    let teller = Teller::new(args.write.quiet, &settings);
-    let mut last = None;
-    let learnt = {
-        let _writing = Writing::begin();
-        run.learn(&teller, &mut |metric| teller.tell(metric, &mut last))?
-    };
-    let time = started.elapsed();
+    let learnt = learnt(run, &settings, quiet, &folder)?;
     let bytes = written(args, &learnt, &student, &output)?;
+    // A student that was cut from its teacher has no folder that adapters could go with.
+    if let Some(recovery) = settings.recover.as_ref().filter(|_| !student.is_derived()) {
+        distill::write_adapter(&learnt.network, recovery, &student.path, &beside(&output, ".adapter"))?;
+    }
     State::finish(&folder)?;
-    let report = DistillReport::new(name, &settings, &learnt, &folder, bytes, time, teller.tokens());
+    let mut report = DistillReport::new(&output, name, &settings, &learnt, &folder, bytes);
+    drop(learnt);
+    if let Some(source) = teacher {
+        known = Some(Known::load(source, threads, quiet)?);
+    }
+    let texts = heldout.as_ref().map_or_else(|| vec![tokens.fixed(0).0], |windows| windows.iter().collect());
+    report.comparison = compare(&output, known, heldout.as_ref(), &texts, quiet)?;
+    let page = render_distill_html(&report, &distill::metrics(&folder)?);
+    for (name, text) in [("report.md", render_distill_markdown(&report)), ("report.html", page)] {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(Error::io("write", &path))?;
+    }
     if args.write.json {
         print_json(&report)
     } else {
         print(&render_distill(&report))
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn network(args: &TrainingArgs, student: &Source, level: Level) -> Result<Network> {
+    let threads = args.write.threads.get();
+    if student.tensors().is_empty() {
+        return Network::fresh(student, args.seed, level, threads);
+    }
+    Network::load(student, level, threads)
+}
+
+/// What of the student learns, what beside it, and on which grid.
+fn prepare(
+    args: &TrainingArgs,
+    settings: &Settings,
+    network: &mut Network,
+    student: &Source,
+    teacher: Option<&Source>,
+) -> Result<()> {
+    if let Some(recovery) = &settings.recover {
+        recovery.apply(network, args.seed)?;
+    }
+    if let Some(kind) = args.quantize {
+        distill::round(network, student, kind)?;
+    }
+    if let (Some(_), Some(teacher)) = (&settings.matching, teacher) {
+        network.project(teacher.settings()?[Count::Hidden] as usize, args.seed);
+    }
+    Ok(())
+}
+
+fn learnt(run: Run<'_>, settings: &Settings, quiet: bool, folder: &Path) -> Result<Learnt> {
+    let teller = Teller::new(quiet, settings);
+    let mut last = None;
+    let found = {
+        let _writing = Writing::begin();
+        run.learn(&teller, &mut |metric| teller.tell(metric, &mut last))
+    };
+    if let (Err(Error::Interrupted), false) = (&found, quiet) {
+        eprintln!("the same command goes on from `{}`", folder.display());
+    }
+    found
 }
 
 /// Write the student as a folder; gives its bytes.
@@ -140,15 +189,22 @@ fn written(args: &TrainingArgs, learnt: &Learnt, student: &Source, output: &Path
     Ok(build.layout.bytes())
 }
 
-fn settings(args: &TrainingArgs, loss: Loss) -> Settings {
-    let of_step = (args.batch * args.ctx) as u64;
-    let steps = args.steps.or_else(|| args.tokens.map(|tokens| tokens.div_ceil(of_step))).unwrap_or_default().max(1);
+fn settings(args: &TrainingArgs, lessons: &Lessons) -> Settings {
+    let of_step = (args.batch * args.texts.ctx) as u64;
+    let length = match (args.steps, args.tokens, args.minutes) {
+        (_, _, Some(minutes)) => Length::Minutes(minutes),
+        (_, Some(tokens), _) => Length::Steps(tokens.div_ceil(of_step)),
+        (steps, ..) => Length::Steps(steps.unwrap_or_default()),
+    };
+    let recover =
+        args.recover.map(|LoraArg { rank, alpha }| Recovery { rank, alpha, targets: args.lora_targets.clone() });
     Settings {
-        loss,
+        loss: lessons.loss,
+        matching: lessons.matching.clone(),
         batch: args.batch,
-        context: args.ctx,
-        steps,
-        warmup: args.warmup.unwrap_or(steps.div_ceil(20)).min(steps),
+        context: args.texts.ctx,
+        length,
+        warmup: args.warmup,
         lr: args.lr,
         last_lr: args.last_lr,
         schedule: args.schedule.get(),
@@ -161,86 +217,44 @@ fn settings(args: &TrainingArgs, loss: Loss) -> Settings {
         every: args.every,
         patience: args.patience,
         recompute: args.recompute,
+        recover,
+        quantize: args.quantize.map(|kind| kind.name),
     }
 }
 
 /// Everything that decides the weights, in one line.
-fn describe(settings: &Settings, tokens: &Tokens, network: &Network, teacher: Option<&Source>) -> Result<String> {
-    let teacher = teacher.map(Source::digest).transpose()?;
-    Ok(format!("{settings:?} texts={} student={} teacher={teacher:?}", tokens.digest(), network.digest()))
+fn describe(settings: &Settings, tokens: &Tokens, network: &Network, teacher: Option<&str>, cached: bool) -> String {
+    let (texts, student) = (tokens.digest(), network.digest());
+    format!("{settings:?} texts={texts} student={student} teacher={teacher:?} cached={cached}")
+}
+
+/// What a run would do, for a person.
+fn planned(settings: &Settings, tokens: &Tokens, network: &Network, memory: u64) -> String {
+    let count =
+        |all: bool| network.parameters().iter().filter(|p| all || p.trains).map(|p| p.values.len()).sum::<usize>();
+    let of_step = settings.batch * settings.context;
+    let length = match settings.length {
+        Length::Steps(steps) => format!("{steps} steps, {} tokens", steps * of_step as u64),
+        Length::Minutes(minutes) => format!("{minutes} min"),
+    };
+    let lines = [
+        ("weights", format!("{:.1} M, of which {:.1} M learn", count(true) as f64 / 1e6, count(false) as f64 / 1e6)),
+        ("text", format!("{} tokens, {of_step} of them a step", tokens.total())),
+        ("learn", length),
+        ("memory", format!("about {} beside a teacher's", human_bytes(memory))),
+    ];
+    lines.into_iter().map(|(name, value)| format!("{name:10} {value}\n")).collect()
 }
 
 /// An estimate before anything is loaded: weights, gradients, two moments, and what blocks keep.
-fn check_memory(args: &TrainingArgs, student: &Source) -> Result<()> {
-    let needed = Network::memory(&student.settings()?, args.batch * args.ctx, args.recompute);
+fn check_memory(args: &TrainingArgs, student: &Source) -> Result<u64> {
+    let needed = Network::memory(&student.settings()?, args.batch * args.texts.ctx, args.recompute);
     let bound = args.write.memory.map(|mib| u64::from(mib) << 20).or_else(available_memory);
     match bound.filter(|bound| needed > *bound) {
         Some(bound) => Err(Error::Usage {
             problem: format!("training needs about {}, and {} can be had", human_bytes(needed), human_bytes(bound)),
             hint: "pass `--recompute`, a smaller `--batch` or `--ctx`, or a smaller student".into(),
         }),
-        None => Ok(()),
-    }
-}
-
-/// Tells a person how a run goes on.
-struct Teller {
-    quiet: bool,
-    started: Instant,
-    steps: u64,
-    of_step: u64,
-    resumed: AtomicU64,
-    done: AtomicU64,
-}
-
-impl Teller {
-    fn new(quiet: bool, settings: &Settings) -> Teller {
-        let of_step = (settings.batch * settings.context) as u64;
-        let (resumed, done) = Default::default();
-        Teller { quiet, started: Instant::now(), steps: settings.steps, of_step, resumed, done }
-    }
-
-    /// Tokens of this run, without those of a run before it.
-    fn tokens(&self) -> u64 {
-        self.done.load(Ordering::Relaxed) - self.resumed.load(Ordering::Relaxed)
-    }
-
-    fn tell(&self, metric: &Metric, last: &mut Option<Instant>) {
-        let due = metric.heldout.is_some() || last.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-        if self.quiet || !due {
-            return;
-        }
-        *last = Some(Instant::now());
-        let rate = self.tokens() as f64 / self.started.elapsed().as_secs_f64();
-        let left = ((self.steps - metric.step) * self.of_step) as f64 / rate.max(1.0);
-        let mut line = format!("step {}/{}  loss {:.4}", metric.step, self.steps, metric.loss);
-        if let (Some(kl), Some(entropy)) = (metric.divergence, metric.cross_entropy) {
-            line += &format!(" (divergence {kl:.4}, cross-entropy {entropy:.4})");
-        }
-        line += &format!("  lr {:.2e}  {rate:.0} tokens/s  {left:.0} s left", metric.lr);
-        if let Some(heldout) = &metric.heldout {
-            let kl = heldout.kl.map_or(String::new(), |kl| format!("KL {kl:.4}, "));
-            let best = if heldout.best { ", best" } else { "" };
-            line += &format!("  held-out: {kl}perplexity {:.3}{best}", heldout.perplexity);
-        }
-        eprintln!("{line}");
-    }
-}
-
-impl Progress for Teller {
-    fn advance(&self, units: u64) {
-        self.done.fetch_add(units, Ordering::Relaxed);
-    }
-
-    fn resume(&self, units: u64) {
-        self.resumed.store(units, Ordering::Relaxed);
-        self.done.store(units, Ordering::Relaxed);
-        if !self.quiet {
-            eprintln!("going on after step {}", units / self.of_step);
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        interrupt::requested()
+        None => Ok(needed),
     }
 }

@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod calibrate;
+mod compare;
 mod convert;
 mod distill;
 mod eval;
@@ -12,11 +13,14 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod list;
+mod logits;
 mod model;
 mod progress;
 mod prune;
 mod quantize;
 mod sensitivity;
+mod student;
+mod teller;
 mod verify;
 mod write;
 
@@ -52,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Prune(args) => prune::run(args),
         Command::Sensitivity(args) => sensitivity::run(args),
         Command::Distill(args) => distill::run(args),
+        Command::Logits(args) => logits::run(args),
         Command::Train(args) => distill::train(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),

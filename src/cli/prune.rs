@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use tersor_kernels::Level;
 
 /// Channels are rounded to this unless the output has larger blocks.
-const MULTIPLE: u64 = 32;
+pub(super) const MULTIPLE: u64 = 32;
 
 pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
     check_options(args)?;

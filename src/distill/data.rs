@@ -51,6 +51,11 @@ impl Tokens {
         self.vocabulary
     }
 
+    /// Tokens of a sequence.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
     /// Tokens of all texts.
     pub fn total(&self) -> usize {
         self.ids.len()
@@ -63,11 +68,30 @@ impl Tokens {
         hasher.update(&(self.context as u64).to_le_bytes()).finalize().to_hex().to_string()
     }
 
+    /// Sequences that follow each other without a gap.
+    pub fn sequences(&self) -> usize {
+        (self.ids.len() - 1) / self.context
+    }
+
+    /// Sequence `n` of them: inputs, and the token after each.
+    pub fn fixed(&self, n: usize) -> (&[u32], &[u32]) {
+        let at = n * self.context;
+        (&self.ids[at..at + self.context], &self.ids[at + 1..at + 1 + self.context])
+    }
+
+    /// The numbers of the sequences of batch `step`, of `count` each: every pass has each of [`Tokens::fixed`] once, shuffled
+    /// anew by `seed` alone.
+    pub fn drawn(&self, seed: u64, step: u64, count: usize) -> Vec<usize> {
+        let all = self.sequences() as u64;
+        let numbers = step * count as u64..(step + 1) * count as u64;
+        numbers.map(|n| permuted(n % all, all, seed ^ (n / all)) as usize).collect()
+    }
+
     /// The sequences of batch `step`, of `count` each: inputs, and the token after each of them. Every pass over the texts is
     /// cut at another place and shuffled anew, by `seed` alone.
     pub fn batch(&self, seed: u64, step: u64, count: usize) -> (Vec<u32>, Vec<u32>) {
         // A token after the last one is needed too, and the cut may be anywhere in the first context.
-        let whole = ((self.ids.len() - 1) / self.context) as u64;
+        let whole = self.sequences() as u64;
         let pass = if whole > 1 { whole - 1 } else { 1 };
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         for n in step * count as u64..(step + 1) * count as u64 {

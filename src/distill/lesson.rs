@@ -1,9 +1,11 @@
 //! The teacher's predictions beside the student's.
 
-use super::loss::{Divergence, Loss};
+use super::cache::Top;
+use super::loss::{Divergence, Loss, Taught};
+use super::matching::Matching;
 use crate::arch::Count;
 use crate::error::Result;
-use crate::model::train::{Batch, Network, Objective};
+use crate::model::train::{Batch, Network, Objective, States};
 use crate::model::{Model, Session};
 use std::ops::Range;
 use tersor_kernels::Level;
@@ -14,24 +16,36 @@ pub(super) struct Teacher<'m> {
     session: Session<'m>,
     /// Of the sequences that it heard last.
     hidden: Vec<f32>,
+    /// The same after each of these blocks.
+    states: Vec<(usize, Vec<f32>)>,
     logits: Vec<f32>,
     /// The row of the first logits.
     first: usize,
 }
 
 impl<'m> Teacher<'m> {
-    /// For sequences of at most `context` tokens.
-    pub(super) fn new(model: &'m Model, context: usize) -> Result<Teacher<'m>> {
+    /// For sequences of at most `context` tokens; hidden states after `blocks` are kept.
+    pub(super) fn new(model: &'m Model, context: usize, blocks: impl Iterator<Item = usize>) -> Result<Teacher<'m>> {
         let session = Session::new(model, context)?;
-        Ok(Teacher { model, session, hidden: Vec::new(), logits: Vec::new(), first: 0 })
+        let states = blocks.map(|block| (block, Vec::new())).collect();
+        Ok(Teacher { model, session, hidden: Vec::new(), states, logits: Vec::new(), first: 0 })
     }
 
     /// Run over `tokens`, sequences of `context` each.
     pub(super) fn listen(&mut self, tokens: &[u32], context: usize) -> Result<()> {
         self.hidden.clear();
+        self.states.iter_mut().for_each(|(_, rows)| rows.clear());
         for sequence in tokens.chunks_exact(context) {
             self.session.rewind(0);
-            self.hidden.extend(self.session.forward(sequence)?);
+            let mut x = self.session.embed(sequence)?;
+            let mut done = 0;
+            for (block, rows) in &mut self.states {
+                self.session.through(done..*block + 1, &mut x);
+                rows.extend_from_slice(&x);
+                done = *block + 1;
+            }
+            self.session.through(done..self.model.layers(), &mut x);
+            self.hidden.extend(self.session.normalized(&x));
         }
         Ok(())
     }
@@ -51,11 +65,15 @@ impl<'m> Teacher<'m> {
 /// One batch to learn from.
 pub(super) struct Lesson<'a, 'm> {
     pub(super) teacher: Option<&'a mut Teacher<'m>>,
+    /// What a teacher once predicted, in place of one.
+    pub(super) told: Option<&'a [Top]>,
     /// The token after each.
     pub(super) targets: &'a [u32],
     /// Those whose predictions count.
     pub(super) rows: Range<usize>,
     pub(super) loss: Loss,
+    /// Hidden states that are to come near the teacher's.
+    pub(super) matching: Option<&'a Matching>,
     /// Ids that both know; what stands beyond them is padding.
     pub(super) vocabulary: usize,
     /// What gradients are multiplied with.
@@ -65,7 +83,10 @@ pub(super) struct Lesson<'a, 'm> {
 
 impl Objective for Lesson<'_, '_> {
     fn prepare(&mut self, rows: Range<usize>) -> Result<()> {
-        self.teacher.as_mut().map_or(Ok(()), |teacher| teacher.prepare(rows))
+        match &mut self.teacher {
+            Some(teacher) if self.told.is_none() => teacher.prepare(rows),
+            _ => Ok(()),
+        }
     }
 
     fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3] {
@@ -75,10 +96,21 @@ impl Objective for Lesson<'_, '_> {
         }
         let (known, padding) = logits.split_at_mut(self.vocabulary.min(logits.len()));
         padding.fill(0.0);
-        let teacher = self.teacher.as_ref().map(|teacher| &teacher.row(row)[..known.len()]);
+        let taught = match (self.told, &self.teacher) {
+            (Some(told), _) => Some(Taught::Top(&told[row])),
+            (None, teacher) => teacher.as_ref().map(|teacher| Taught::Logits(&teacher.row(row)[..known.len()])),
+        };
         let target = Some(self.targets[row] as usize).filter(|target| *target < known.len());
-        let parts = self.loss.turn(self.level, known, teacher, target, self.scale);
+        let parts = self.loss.turn(self.level, known, taught, target, self.scale);
         [parts.total, parts.divergence, parts.cross_entropy]
+    }
+
+    fn states(&self, block: usize) -> Option<States<'_>> {
+        let (matching, teacher) = self.matching.zip(self.teacher.as_ref())?;
+        let (_, of) = matching.pairs.iter().find(|(own, _)| *own == block)?;
+        let (_, rows) = teacher.states.iter().find(|(block, _)| block == of)?;
+        let scale = self.scale * matching.weight / matching.pairs.len() as f32;
+        Some(States { rows, nearness: matching.nearness, scale })
     }
 }
 
@@ -96,7 +128,10 @@ pub(super) fn measure(
     }
     // Half of each, so that both are computed; gradients are not wanted.
     let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.5 };
-    let mut lesson = Lesson { teacher, targets: &window[1..], rows: scored, loss, vocabulary, scale: 0.0, level };
+    let targets = &window[1..];
+    let lesson =
+        Lesson { teacher, told: None, targets, rows: scored, loss, matching: None, vocabulary, scale: 0.0, level };
     let batch = Batch { tokens: window, context: window.len(), dropout: None, recompute: true };
-    network.losses(&batch, &mut lesson, None)
+    let [loss, kl, entropy, _] = network.losses(&batch, &mut { lesson }, None)?;
+    Ok([loss, kl, entropy])
 }

@@ -3,6 +3,7 @@
 //! With a temperature T, p is the teacher's softmax(logits / T) and q the student's. Divergences are multiplied by T^2, as
 //! their gradients shrink by it (Hinton et al., arXiv 1503.02531).
 
+use super::cache::Top;
 use tersor_kernels::{Level, ops};
 
 /// How far q is from p, in nats.
@@ -50,7 +51,7 @@ impl Loss {
         &self,
         level: Level,
         logits: &mut [f32],
-        teacher: Option<&[f32]>,
+        teacher: Option<Taught<'_>>,
         target: Option<usize>,
         scale: f32,
     ) -> Parts {
@@ -65,9 +66,14 @@ impl Loss {
             gradient.iter_mut().zip(q).for_each(|(g, q)| *g = share * q);
         }
         if let Some(teacher) = teacher.filter(|_| share < 1.0) {
-            assert_eq!(teacher.len(), logits.len());
-            let [p, q] = [teacher, logits].map(|logits| Softmax::of(level, logits, self.temperature));
-            let (divergence, slopes) = self.divergence.of(&p, q);
+            let q = Softmax::of(level, logits, self.temperature);
+            let (divergence, slopes) = match teacher {
+                Taught::Logits(teacher) => {
+                    assert_eq!(teacher.len(), logits.len());
+                    self.divergence.of(&Softmax::of(level, teacher, self.temperature), &q)
+                }
+                Taught::Top(top) => self.divergence.of_top(top, &q),
+            };
             parts.divergence = divergence * f64::from(self.temperature).powi(2);
             let share = (1.0 - share) * self.temperature;
             gradient.iter_mut().zip(slopes).for_each(|(g, slope)| *g += share * slope);
@@ -76,6 +82,15 @@ impl Loss {
         logits.iter_mut().zip(gradient).for_each(|(logit, g)| *logit = scale * g);
         parts
     }
+}
+
+/// What a teacher predicts.
+#[derive(Clone, Copy, Debug)]
+pub enum Taught<'a> {
+    /// Logits of all ids.
+    Logits(&'a [f32]),
+    /// The largest probabilities, at the temperature of the loss.
+    Top(&'a Top),
 }
 
 /// Probabilities and their logarithms.
@@ -95,7 +110,7 @@ impl Softmax {
 
 impl Divergence {
     /// It, and its derivative by the student's logits over the temperature.
-    fn of(self, p: &Softmax, q: Softmax) -> (f64, Vec<f32>) {
+    fn of(self, p: &Softmax, q: &Softmax) -> (f64, Vec<f32>) {
         let logarithms = || p.logarithms.iter().zip(&q.logarithms);
         match self {
             Divergence::Forward => {
@@ -117,6 +132,29 @@ impl Divergence {
                 (sum, slopes.into_iter().map(|slope| share * slope).collect())
             }
         }
+    }
+}
+
+/// The least that the student gives to all ids together that a prediction has no probabilities for.
+const REST: f32 = 1e-9;
+
+impl Divergence {
+    /// The same from the largest probabilities alone: all other ids are one event.
+    fn of_top(self, top: &Top, q: &Softmax) -> (f64, Vec<f32>) {
+        let p =
+            Softmax { values: top.logarithms.iter().map(|l| l.exp()).collect(), logarithms: top.logarithms.clone() };
+        let kept = || top.ids.iter().map(|id| *id as usize);
+        let sum: f64 = kept().map(|id| f64::from(q.values[id])).sum();
+        let rest = ((q.values.iter().map(|v| f64::from(*v)).sum::<f64>() - sum) as f32).max(REST);
+        let events = Softmax {
+            values: kept().map(|id| q.values[id]).chain([rest]).collect(),
+            logarithms: kept().map(|id| q.logarithms[id]).chain([rest.ln()]).collect(),
+        };
+        let (divergence, slopes) = self.of(&p, &events);
+        let share = slopes[top.ids.len()] / rest;
+        let mut all: Vec<f32> = q.values.iter().map(|v| share * v).collect();
+        kept().zip(slopes).for_each(|(id, slope)| all[id] = slope);
+        (divergence, all)
     }
 }
 
@@ -147,20 +185,23 @@ mod tests {
             for (temperature, cross_entropy) in [(1.0, 0.0), (2.0, 0.3), (0.7, 1.0)] {
                 let loss = Loss { divergence, temperature, cross_entropy };
                 let (student, teacher) = (wave(21, 0.7), wave(21, 1.9));
-                let total = |student: &[f32]| {
-                    loss.turn(Level::best(), &mut student.to_vec(), Some(&teacher), Some(4), 1.0).total
-                };
-                let mut gradient = student.clone();
-                loss.turn(Level::best(), &mut gradient, Some(&teacher), Some(4), 0.5);
-                for i in 0..student.len() {
-                    let at = |by: f32| {
-                        let mut moved = student.clone();
-                        moved[i] += by;
-                        total(&moved)
+                let top = Top::of(Level::best(), &teacher, 6, temperature);
+                for taught in [Taught::Logits(&teacher), Taught::Top(&top)] {
+                    let total = |student: &[f32]| {
+                        loss.turn(Level::best(), &mut student.to_vec(), Some(taught), Some(4), 1.0).total
                     };
-                    let slope = (at(0.01) - at(-0.01)) / 0.02;
-                    let found = f64::from(gradient[i]) / 0.5;
-                    assert!((found - slope).abs() < 1e-3, "{loss:?} {i}: {found} for {slope}");
+                    let mut gradient = student.clone();
+                    loss.turn(Level::best(), &mut gradient, Some(taught), Some(4), 0.5);
+                    for i in 0..student.len() {
+                        let at = |by: f32| {
+                            let mut moved = student.clone();
+                            moved[i] += by;
+                            total(&moved)
+                        };
+                        let slope = (at(0.01) - at(-0.01)) / 0.02;
+                        let found = f64::from(gradient[i]) / 0.5;
+                        assert!((found - slope).abs() < 1e-3, "{loss:?} {i}: {found} for {slope}");
+                    }
                 }
             }
         }
@@ -172,9 +213,22 @@ mod tests {
         for divergence in LOSSES {
             let mut logits = teacher.clone();
             let loss = Loss { divergence, temperature: 1.5, cross_entropy: 0.0 };
-            let parts = loss.turn(Level::best(), &mut logits, Some(&teacher), None, 1.0);
+            let parts = loss.turn(Level::best(), &mut logits, Some(Taught::Logits(&teacher)), None, 1.0);
             assert!(parts.total.abs() < 1e-6, "{parts:?}");
             assert!(logits.iter().all(|g| g.abs() < 1e-6));
+        }
+    }
+
+    /// What is kept of a prediction has no more divergence than the whole, and the same where all of it is kept.
+    #[test]
+    fn largest_probabilities_stand_for_all() {
+        let (student, teacher) = (wave(200, 0.7), wave(200, 1.9));
+        for divergence in LOSSES {
+            let loss = Loss { divergence, temperature: 1.0, cross_entropy: 0.0 };
+            let of = |taught: Taught<'_>| loss.turn(Level::best(), &mut student.clone(), Some(taught), None, 1.0).total;
+            let whole = of(Taught::Logits(&teacher));
+            let kept = [20, 100, 200].map(|k| of(Taught::Top(&Top::of(Level::best(), &teacher, k, 1.0))));
+            assert!(kept.windows(2).all(|w| w[0] < w[1] + 1e-3) && (kept[2] - whole).abs() < 1e-3, "{kept:?} {whole}");
         }
     }
 }

@@ -3,15 +3,15 @@
 //! `state.safetensors` has weights and moments in f32 and, as one fact, what the run is and how far it came; it is replaced as
 //! a whole. `best.safetensors` has the weights that were best so far, `metrics.jsonl` a line for each step.
 
-use super::{Heldout, Metric};
+use super::{Heldout, Metric, file};
 use crate::error::{Error, Result};
 use crate::model::train::{AdamW, Network, Parameter};
 use crate::sink::beside;
 use crate::source::Source;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use serde_json::json;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const STATE: &str = "state.safetensors";
@@ -36,6 +36,10 @@ pub(super) struct Reached {
     pub(super) best: Option<(u64, Heldout)>,
     /// Measurements since.
     pub(super) stale: u64,
+    /// Steps of a run that is bound by time; 0 before they are known.
+    pub(super) steps: u64,
+    /// What all of it took.
+    pub(super) seconds: f64,
     /// Before the first step.
     pub(super) before: Option<Heldout>,
 }
@@ -101,10 +105,12 @@ impl State {
         adam.steps = self.reached.step;
         for (parameter, moments) in network.parameters_mut().iter_mut().zip(&mut adam.moments) {
             let Some([mean, square]) = moments else { continue };
-            for (kind, values) in [("weight", &mut parameter.values), ("mean", mean), ("square", square)] {
-                read(&source, &format!("{kind}.{}", parameter.name), values)?;
+            let name = parameter.name.clone();
+            for (kind, values) in [("weight", parameter.own_mut()), ("mean", mean), ("square", square)] {
+                read(&source, &format!("{kind}.{name}"), values)?;
             }
         }
+        network.make()?;
         self.keep_metrics()?;
         Ok(true)
     }
@@ -112,57 +118,33 @@ impl State {
     pub(super) fn load_best(&self, network: &mut Network) -> Result<()> {
         let source = Source::open(&self.folder.join(BEST))?;
         for parameter in network.parameters_mut().iter_mut().filter(|p| p.trains) {
-            read(&source, &format!("weight.{}", parameter.name), &mut parameter.values)?;
+            let name = format!("weight.{}", parameter.name);
+            read(&source, &name, parameter.own_mut())?;
         }
-        Ok(())
+        network.make()
     }
 
     pub(super) fn save(&self, network: &Network, adam: &AdamW) -> Result<()> {
         let mut tensors = Vec::new();
         for (parameter, moments) in network.parameters().iter().zip(&adam.moments) {
             let Some([mean, square]) = moments else { continue };
-            tensors.push(("weight", parameter, &parameter.values));
-            tensors.push(("mean", parameter, mean));
-            tensors.push(("square", parameter, square));
+            tensors.push(("weight", parameter, parameter.own()));
+            tensors.push(("mean", parameter, &mean[..]));
+            tensors.push(("square", parameter, &square[..]));
         }
         self.write(STATE, &tensors)
     }
 
     pub(super) fn save_best(&self, network: &Network) -> Result<()> {
         let trained = network.parameters().iter().filter(|p| p.trains);
-        self.write(BEST, &trained.map(|p| ("weight", p, &p.values)).collect::<Vec<_>>())
+        self.write(BEST, &trained.map(|p| ("weight", p, p.own())).collect::<Vec<_>>())
     }
 
-    /// A file of f32, whole or not at all.
-    fn write(&self, name: &str, tensors: &[(&str, &Parameter, &Vec<f32>)]) -> Result<()> {
-        let path = self.folder.join(name);
-        let partial = beside(&path, ".partial");
-        let mut header = Map::new();
+    fn write(&self, name: &str, tensors: &[(&str, &Parameter, &[f32])]) -> Result<()> {
         let fact = serde_json::to_string(&Fact { run: self.run.clone(), reached: self.reached.clone() });
-        header.insert("__metadata__".into(), json!({ FACT: fact.expect("numbers and texts always print") }));
-        let mut at = 0;
-        for (kind, parameter, values) in tensors {
-            let end = at + 4 * values.len();
-            let entry = json!({ "dtype": "F32", "shape": parameter.shape, "data_offsets": [at, end] });
-            header.insert(format!("{kind}.{}", parameter.name), entry);
-            at = end;
-        }
-        let mut header = Value::Object(header).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let all = || -> std::io::Result<()> {
-            let mut file = BufWriter::with_capacity(1 << 20, File::create(&partial)?);
-            file.write_all(&(header.len() as u64).to_le_bytes())?;
-            file.write_all(&header)?;
-            for value in tensors.iter().flat_map(|(_, _, values)| *values) {
-                file.write_all(&value.to_le_bytes())?;
-            }
-            file.into_inner()?.sync_all()?;
-            fs::rename(&partial, &path)
-        };
-        all().map_err(|e| {
-            let _ = fs::remove_file(&partial);
-            Error::io("write", &path)(e)
-        })
+        let facts = json!({ FACT: fact.expect("numbers and texts always print") });
+        let named = tensors.iter().map(|(kind, p, values)| (format!("{kind}.{}", p.name), &p.shape[..], *values));
+        file::write(&self.folder.join(name), facts, &named.collect::<Vec<_>>())
     }
 
     /// Add a line to `metrics.jsonl`.
@@ -189,6 +171,17 @@ impl State {
     pub fn finish(folder: &Path) -> Result<()> {
         [STATE, BEST].iter().try_for_each(|name| remove(&folder.join(name)))
     }
+}
+
+/// What every step gave that `folder` tells of.
+///
+/// # Errors
+/// [`Error::Io`], lines that are not such.
+pub fn metrics(folder: &Path) -> Result<Vec<Metric>> {
+    let path = folder.join(METRICS);
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let wrong = |e: serde_json::Error| Error::malformed(&path, METRICS, e.to_string(), "what `tersor` left there");
+    text.lines().map(|line| serde_json::from_str(line).map_err(wrong)).collect()
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -40,9 +40,8 @@ impl Derive for Rounded {
         let mut floats = vec![0.0; count];
         stored.format.decoder().ok_or_else(|| self.source.unreadable(self.id))?(self.level, &bytes, &mut floats);
         let encode = self.format.encoder().ok_or_else(|| self.source.unreadable(self.id))?;
-        encode(self.level, &floats, &Encoding::default(), buffer).map(|_| ()).map_err(|_| Error::Usage {
-            problem: format!("tensor `{}` cannot be written as {}", stored.name, self.format.name),
-            hint: "look for NaN and infinity in it, or choose another format".into(),
-        })
+        encode(self.level, &floats, &Encoding::default(), buffer)
+            .map(|_| ())
+            .map_err(|_| Error::unwritable(&stored.name, self.format.name))
     }
 }

@@ -4,28 +4,30 @@ use crate::SCHEMA;
 use crate::distill::{Heldout, Learnt, Settings};
 use crate::error::human_bytes;
 use serde::Serialize;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// A run, and what its student is worth.
 #[derive(Debug, Serialize)]
 pub struct DistillReport {
     /// Version of this layout.
     pub schema: u32,
-    /// Who learnt.
+    /// What was written.
+    pub output: PathBuf,
+    /// What it was before.
     pub student: String,
     /// From whom.
     pub teacher: Option<String>,
+    /// The file type on whose grid it learnt.
+    pub quantize: Option<&'static str>,
     /// Steps of the run.
     pub steps: u64,
     /// The step whose weights were written.
     pub step: u64,
     /// Tokens learnt from.
     pub tokens: u64,
-    /// Of this call.
+    /// What that took, over all calls.
     pub seconds: f64,
-    /// Of this call.
+    /// Over all calls, with measurements.
     pub tokens_per_second: f64,
     /// Held-out text before the first step.
     pub before: Option<Heldout>,
@@ -35,56 +37,104 @@ pub struct DistillReport {
     pub bytes: u64,
     /// A line for each step.
     pub metrics: PathBuf,
+    /// The student that was written, and its teacher.
+    pub comparison: Option<Comparison>,
+}
+
+/// Models side by side.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// The teacher, where there is one, and the student.
+    pub models: Vec<Compared>,
+    /// What they write, each token the likeliest.
+    pub samples: Vec<Sample>,
+}
+
+/// The figures of one model.
+#[derive(Debug, Serialize)]
+pub struct Compared {
+    /// Its name.
+    pub model: String,
+    /// Values of all tensors.
+    pub weights: u64,
+    /// In its files.
+    pub bytes: u64,
+    /// Tokens per second of a prompt.
+    pub prefill: f64,
+    /// Tokens per second after it.
+    pub decode: f64,
+    /// On held-out text.
+    pub perplexity: Option<f64>,
+    /// From the teacher, on the same.
+    pub kl: Option<f64>,
+}
+
+/// The same beginning, gone on with by each.
+#[derive(Debug, Serialize)]
+pub struct Sample {
+    /// The beginning.
+    pub prompt: String,
+    /// By model.
+    pub continuations: Vec<(String, String)>,
 }
 
 impl DistillReport {
     /// A report of `learnt`, whose state is in `folder`.
     pub fn new(
+        output: &Path,
         (student, teacher): (String, Option<String>),
         settings: &Settings,
         learnt: &Learnt,
         folder: &Path,
         bytes: u64,
-        time: Duration,
-        tokens: u64,
     ) -> DistillReport {
-        let seconds = time.as_secs_f64();
+        let tokens = learnt.steps * (settings.batch * settings.context) as u64;
         DistillReport {
             schema: SCHEMA,
+            output: output.to_owned(),
             student,
             teacher,
+            quantize: settings.quantize,
             steps: learnt.steps,
             step: learnt.step,
-            tokens: learnt.steps * (settings.batch * settings.context) as u64,
-            seconds,
-            tokens_per_second: tokens as f64 / seconds,
+            tokens,
+            seconds: learnt.seconds,
+            tokens_per_second: tokens as f64 / learnt.seconds,
             before: learnt.before,
             after: learnt.heldout,
             bytes,
             metrics: folder.join("metrics.jsonl"),
+            comparison: None,
         }
     }
 }
 
 /// As text.
 pub fn render_distill(report: &DistillReport) -> String {
-    let mut out = String::new();
-    let mut line = |name: &str, value: String| _ = writeln!(out, "{name:10} {value}");
-    line("student", report.student.clone());
-    if let Some(teacher) = &report.teacher {
-        line("teacher", teacher.clone());
+    let mut lines = report.lines();
+    if let Some(comparison) = &report.comparison {
+        let decode = |m: &Compared| format!("{} {:.0}", m.model, m.decode);
+        lines.push(("decode", comparison.models.iter().map(decode).collect::<Vec<_>>().join(", ") + " tokens/s"));
     }
-    line(
-        "learnt",
-        format!("{} steps, {} tokens, {:.0} tokens/s", report.steps, report.tokens, report.tokens_per_second),
-    );
-    for (name, heldout) in [("before", &report.before), ("after", &report.after)] {
-        let Some(heldout) = heldout else { continue };
-        let kl = heldout.kl.map_or(String::new(), |kl| format!("KL {kl:.4}, "));
-        let step = if name == "after" { format!(", step {}", report.step) } else { String::new() };
-        line(name, format!("{kl}perplexity {:.3} on held-out text{step}", heldout.perplexity));
+    lines.push(("metrics", report.metrics.display().to_string()));
+    lines.into_iter().map(|(name, value)| format!("{name:10} {value}\n")).collect()
+}
+
+impl DistillReport {
+    /// What there is to say, each with its name.
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("output", self.output.display().to_string()), ("student", self.student.clone())];
+        lines.extend(self.teacher.clone().map(|teacher| ("teacher", teacher)));
+        let rate = format!("{:.0} tokens/s, {:.0} s", self.tokens_per_second, self.seconds);
+        lines.push(("learnt", format!("{} steps, {} tokens, {rate}", self.steps, self.tokens)));
+        for (name, heldout) in [("before", &self.before), ("after", &self.after)] {
+            let Some(heldout) = heldout else { continue };
+            let kl = heldout.kl.map_or(String::new(), |kl| format!("KL {kl:.4}, "));
+            let step = if name == "after" { format!(", step {}", self.step) } else { String::new() };
+            let step = self.quantize.map_or(step.clone(), |kind| format!("{step}, rounded to {kind}"));
+            lines.push((name, format!("{kl}perplexity {:.3} on held-out text{step}", heldout.perplexity)));
+        }
+        lines.push(("size", human_bytes(self.bytes)));
+        lines
     }
-    line("size", human_bytes(report.bytes));
-    line("metrics", report.metrics.display().to_string());
-    out
 }

@@ -14,58 +14,131 @@ const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 320.0;
 /// Room around the bars: left, right, top, bottom.
 const ROOM: (f64, f64, f64, f64) = (64.0, 16.0, 40.0, 44.0);
-const COLOURS: (&str, &str) = ("#4477aa", "#cc6677");
+/// What is left for the figures themselves.
+const AREA: (f64, f64) = (WIDTH - ROOM.0 - ROOM.1, HEIGHT - ROOM.2 - ROOM.3);
+const COLOURS: [&str; 2] = ["#4477aa", "#cc6677"];
 /// Labels below the bars at most; of more, every second, fifth ... is shown.
 const LABELS: usize = 34;
 const LINES: usize = 4;
 
+/// A curve.
+pub(super) struct Line {
+    pub(super) label: String,
+    /// From left to right.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
 /// Bars above a line, with a scale from 0 at the left; `legend` says what the two colours mean.
 pub(super) fn bars(title: &str, across: &str, bars: &[Bar], legend: Option<[&str; 2]>) -> String {
-    let (left, right, top, bottom) = ROOM;
-    let (width, height) = (WIDTH - left - right, HEIGHT - top - bottom);
-    let (step, most) = scale(bars.iter().map(|bar| bar.value).fold(0.0, f64::max));
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-         height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"{left}\" y=\"20\" font-size=\"14\">{}</text>\n",
-        escaped(title)
-    );
-    let y = |value: f64| top + height * (1.0 - value / most);
-    for n in 0..=(most / step).round() as usize {
-        let (value, y) = (n as f64 * step, y(n as f64 * step));
-        let label = format!("{value:.*}", decimals(step));
-        let _ = writeln!(out, "<path d=\"M{left} {y:.1}H{:.1}\" stroke=\"#ddd\"/>", left + width);
-        let _ = writeln!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>", left - 6.0, y + 4.0);
-    }
+    let mut picture = Picture::new(title, across, bars.iter().map(|bar| bar.value).fold(0.0, f64::max));
+    let (left, _, top, bottom) = ROOM;
+    let (width, height) = AREA;
     let pitch = width / bars.len().max(1) as f64;
     let every = [1, 2, 5, 10, 20, 50, 100].into_iter().find(|n| bars.len() / n <= LABELS).unwrap_or(bars.len());
     for (n, bar) in bars.iter().enumerate() {
         let (x, value) = (left + n as f64 * pitch, bar.value.max(0.0));
-        let fill = if bar.marked { COLOURS.1 } else { COLOURS.0 };
-        let (height, wide) = (top + height - y(value), pitch * 0.8);
+        let fill = COLOURS[usize::from(bar.marked)];
+        let y = picture.y(value);
+        let (height, wide) = (top + height - y, pitch * 0.8);
         let _ = writeln!(
-            out,
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"{height:.1}\" fill=\"{fill}\">\
+            picture.out,
+            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{height:.1}\" fill=\"{fill}\">\
              <title>{}: {:.4}</title></rect>",
             x + pitch * 0.1,
-            y(value),
             escaped(&bar.label),
             bar.value
         );
         if n % every == 0 {
-            let (x, y) = (x + pitch / 2.0, HEIGHT - bottom + 14.0);
-            let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", escaped(&bar.label));
+            picture.text(x + pitch / 2.0, HEIGHT - bottom + 14.0, "middle", &bar.label);
         }
     }
-    let (middle, below) = (left + width / 2.0, HEIGHT - 10.0);
-    let _ = writeln!(out, "<text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\">{}</text>", escaped(across));
-    for (n, text) in legend.into_iter().flatten().enumerate() {
-        let (x, fill) = (left + width - 160.0 + 80.0 * n as f64, if n == 0 { COLOURS.0 } else { COLOURS.1 });
-        let _ = writeln!(out, "<rect x=\"{x}\" y=\"12\" width=\"10\" height=\"10\" fill=\"{fill}\"/>");
-        let _ = writeln!(out, "<text x=\"{}\" y=\"21\">{}</text>", x + 14.0, escaped(text));
+    picture.finish(&legend.map_or(Vec::new(), |legend| legend.to_vec()))
+}
+
+/// Curves over a common scale from 0, both ways.
+pub(super) fn lines(title: &str, across: &str, lines: &[Line]) -> String {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let mut picture = Picture::new(title, across, points().map(|(_, y)| *y).fold(0.0, f64::max));
+    let (left, _, _, bottom) = ROOM;
+    let (step, most) = scale(points().map(|(x, _)| *x).fold(0.0, f64::max));
+    let place = |x: f64| left + AREA.0 * x / most;
+    for n in 0..=(most / step).round() as usize {
+        let value = n as f64 * step;
+        picture.text(place(value), HEIGHT - bottom + 14.0, "middle", &format!("{value:.*}", decimals(step)));
     }
-    out + "</svg>\n"
+    for (line, colour) in lines.iter().zip(COLOURS) {
+        let path: Vec<String> = line
+            .points
+            .iter()
+            .filter(|(_, y)| y.is_finite())
+            .map(|(x, y)| format!("{:.1},{:.1}", place(*x), picture.y(*y)))
+            .collect();
+        let path = path.join(" ");
+        let _ = writeln!(
+            picture.out,
+            "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
+        );
+    }
+    picture.finish(&lines.iter().map(|line| line.label.as_str()).collect::<Vec<_>>())
+}
+
+/// A picture with its heading and a scale at the left.
+struct Picture {
+    out: String,
+    /// The value at the top.
+    most: f64,
+}
+
+impl Picture {
+    fn new(title: &str, across: &str, most: f64) -> Picture {
+        let (left, _, _, _) = ROOM;
+        let (step, most) = scale(most);
+        let out = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
+             height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+             <text x=\"{left}\" y=\"20\" font-size=\"14\">{}</text>\n",
+            escaped(title)
+        );
+        let mut picture = Picture { out, most };
+        for n in 0..=(most / step).round() as usize {
+            let (value, y) = (n as f64 * step, picture.y(n as f64 * step));
+            let _ = writeln!(picture.out, "<path d=\"M{left} {y:.1}H{:.1}\" stroke=\"#ddd\"/>", left + AREA.0);
+            picture.text(left - 6.0, y + 4.0, "end", &number(value, step));
+        }
+        picture.text(left + AREA.0 / 2.0, HEIGHT - 10.0, "middle", across);
+        picture
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        ROOM.2 + AREA.1 * (1.0 - value / self.most)
+    }
+
+    fn text(&mut self, x: f64, y: f64, anchor: &str, text: &str) {
+        let text = escaped(text);
+        let _ = writeln!(self.out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+    }
+
+    fn finish(mut self, legend: &[&str]) -> String {
+        let shown = if legend.len() > 1 { legend } else { &[] };
+        let mut x = ROOM.0 + AREA.0;
+        for (text, fill) in shown.iter().zip(COLOURS).rev() {
+            // About the width of the letters, as no font is known.
+            x -= 34.0 + 6.0 * text.chars().count() as f64;
+            let _ = writeln!(self.out, "<rect x=\"{x}\" y=\"12\" width=\"10\" height=\"10\" fill=\"{fill}\"/>");
+            self.text(x + 14.0, 21.0, "start", text);
+        }
+        self.out + "</svg>\n"
+    }
+}
+
+/// What stands at a line of a scale.
+fn number(value: f64, step: f64) -> String {
+    match step < 1e-3 {
+        true if value == 0.0 => "0".to_owned(),
+        true => format!("{value:.1e}"),
+        false => format!("{value:.*}", decimals(step)),
+    }
 }
 
 /// A round step, and the multiple of it that holds `most`.
@@ -83,7 +156,7 @@ fn decimals(step: f64) -> usize {
     (-step.log10().floor()).max(0.0) as usize
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -106,5 +179,18 @@ mod tests {
         let svg = bars("a < b & c", "block", &[bar("0"), bar("\"1\"")], Some(["stays", "goes"]));
         assert!(svg.contains("a &lt; b &amp; c") && svg.contains("&quot;1&quot;: 0.5000") && svg.ends_with("</svg>\n"));
         assert_eq!(svg.matches("<rect").count(), 1 + 2 + 2);
+    }
+
+    #[test]
+    fn curves_stay_inside() {
+        let line = |label: &str, points: &[(f64, f64)]| Line { label: label.into(), points: points.to_vec() };
+        let svg = lines("loss", "step", &[line("a", &[(0.0, 2.0), (90.0, 0.0)]), line("b", &[(50.0, f64::NAN)])]);
+        // Steps up to 100, losses up to 2.
+        assert!(svg.contains("points=\"64.0,40.0 712.0,276.0\""), "{svg}");
+        assert_eq!(svg.matches("<polyline").count(), 2);
+        assert_eq!(
+            (number(2e-4, 1e-4), number(0.0, 1e-4), number(0.5, 0.5)),
+            ("2.0e-4".into(), "0".into(), "0.5".into())
+        );
     }
 }

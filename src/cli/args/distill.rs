@@ -1,18 +1,22 @@
 //! What can be typed after `distill` and `train`.
 
-use super::{WriteArgs, at_least_one};
-use crate::distill::{Divergence, Schedule};
+use super::{ThreadsArg, WriteArgs, at_least_one};
+use crate::distill::{Divergence, LayerMap, Schedule};
+use crate::model::train::Nearness;
+use crate::recipe::FileType;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DistillArgs {
-    /// Who teaches: a Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
+    /// Who teaches: a Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache; `none` to
+    /// learn from the text alone
     pub(in crate::cli) teacher: PathBuf,
-    /// Who learns: a Hugging Face folder, `depth=N` for N blocks of the teacher, evenly spread, or a config.json beside a
-    /// tokenizer for weights by chance
-    #[arg(long, value_name = "MODEL|depth=N|CONFIG")]
+    /// Who learns: a Hugging Face folder; `depth=N` for N blocks of the teacher, evenly spread, `ffn=N`, `heads=N` and
+    /// `hidden=N` for the strongest channels and heads of it, with commas between them; or a config.json beside a tokenizer for
+    /// weights by chance
+    #[arg(long, value_name = "MODEL|depth=N,ffn=N,...|CONFIG")]
     pub(in crate::cli) student: StudentArg,
     /// How far the student's predictions are from the teacher's: forward KL, reverse KL, or Jensen-Shannon with --beta
     #[arg(long, value_enum, default_value_t = DivergenceArg::Forward)]
@@ -26,8 +30,57 @@ pub(in crate::cli) struct DistillArgs {
     /// Share of the cross-entropy with the text itself; the divergence has the rest
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub(in crate::cli) cross_entropy: f32,
+    /// Bring the hidden states after blocks near the teacher's, too: by mean squared difference, or by cosine
+    #[arg(long, value_enum)]
+    pub(in crate::cli) hidden: Option<NearnessArg>,
+    /// What the distance of hidden states counts beside the other losses
+    #[arg(long, default_value_t = 1.0, value_parser = positive, requires = "hidden")]
+    pub(in crate::cli) hidden_weight: f32,
+    /// Which blocks are matched: all of the student, evenly spread over the teacher's (uniform), the last ones, or pairs of
+    /// a block of the student and one of the teacher, such as 0:1,5:11
+    #[arg(long, value_name = "uniform|last|N:N,...", default_value = "uniform", requires = "hidden", value_parser = layer_map)]
+    pub(in crate::cli) layer_map: LayerMap,
+    /// Learn from what `tersor logits` wrote for the same teacher and texts, in place of running it
+    #[arg(long, value_name = "FOLDER", conflicts_with = "hidden")]
+    pub(in crate::cli) logits: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) training: TrainingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LogitsArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
+    pub(in crate::cli) teacher: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) texts: TextsArgs,
+    /// Probabilities that are kept of each prediction
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub(in crate::cli) top_k: usize,
+    /// Temperature of the predictions, that of the run that is to learn from them
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
+    pub(in crate::cli) temperature: f32,
+    /// Output folder; where it has a part of the same predictions, they are gone on with
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(in crate::cli) output: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) threads: ThreadsArg,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(in crate::cli) quiet: bool,
+}
+
+/// What is learnt from.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct TextsArgs {
+    /// Texts to learn from; of a .jsonl the texts in --field of its lines
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(in crate::cli) train: Vec<PathBuf>,
+    /// Where the lines of a .jsonl have their text
+    #[arg(long, default_value = "text")]
+    pub(in crate::cli) field: String,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    pub(in crate::cli) ctx: usize,
 }
 
 #[derive(Debug, Args)]
@@ -42,12 +95,8 @@ pub(in crate::cli) struct TrainArgs {
 /// What every run that changes weights has.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TrainingArgs {
-    /// Texts to learn from; of a .jsonl the texts in --field of its lines
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    pub(in crate::cli) train: Vec<PathBuf>,
-    /// Where the lines of a .jsonl have their text
-    #[arg(long, default_value = "text")]
-    pub(in crate::cli) field: String,
+    #[command(flatten)]
+    pub(in crate::cli) texts: TextsArgs,
     /// Text that is only measured on; the best weights on it are written
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) text: Option<PathBuf>,
@@ -55,17 +104,27 @@ pub(in crate::cli) struct TrainingArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(in crate::cli) chunks: usize,
     /// Steps of the run
-    #[arg(long, value_name = "N", required_unless_present = "tokens", conflicts_with = "tokens")]
+    #[arg(long, value_name = "N", value_parser = some_steps(), required_unless_present_any = ["tokens", "minutes"], conflicts_with_all = ["tokens", "minutes"])]
     pub(in crate::cli) steps: Option<u64>,
     /// Tokens to learn from, in place of --steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = some_steps(), conflicts_with = "minutes")]
     pub(in crate::cli) tokens: Option<u64>,
+    /// Time to learn for, in place of --steps: as many as a step that is tried out lets expect
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    pub(in crate::cli) minutes: Option<f64>,
+    /// Let only low-rank adapters of the blocks' Linears, norms and biases learn; alpha is twice the rank where it is not
+    /// given. OUT has all of it merged, OUT.adapter the adapters as PEFT loads them
+    #[arg(long, value_name = "lora:RANK[:ALPHA]")]
+    pub(in crate::cli) recover: Option<LoraArg>,
+    /// Linears with an adapter, by the last part of their names, such as q_proj,v_proj [default: all]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "recover")]
+    pub(in crate::cli) lora_targets: Vec<String>,
+    /// Compute with the weights rounded as `tersor quantize` will round them to a file of this type
+    #[arg(long, value_name = "TYPE", value_parser = FileType::by_name, ignore_case = true)]
+    pub(in crate::cli) quantize: Option<&'static FileType>,
     /// Sequences of a step
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(in crate::cli) batch: usize,
-    /// Tokens of a sequence
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
-    pub(in crate::cli) ctx: usize,
     /// Learning rate after the warm-up
     #[arg(long, default_value_t = 2e-4, value_parser = rate)]
     pub(in crate::cli) lr: f64,
@@ -100,7 +159,7 @@ pub(in crate::cli) struct TrainingArgs {
     #[arg(long, default_value_t = 0)]
     pub(in crate::cli) seed: u64,
     /// Steps between two measurements, and between two checkpoints
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = some_steps())]
     pub(in crate::cli) every: u64,
     /// Stop after so many measurements without a better one [default: never]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -114,20 +173,99 @@ pub(in crate::cli) struct TrainingArgs {
 
 #[derive(Clone, Debug)]
 pub(in crate::cli) enum StudentArg {
-    Depth(usize),
+    Cut(Cut),
     Model(PathBuf),
+}
+
+/// What a student has of its teacher; all of it where nothing is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::cli) struct Cut {
+    pub(in crate::cli) depth: Option<usize>,
+    pub(in crate::cli) ffn: Option<u64>,
+    pub(in crate::cli) heads: Option<u64>,
+    pub(in crate::cli) hidden: Option<u64>,
 }
 
 impl FromStr for StudentArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("depth=").map(str::parse) {
-            Some(Ok(blocks)) => Ok(StudentArg::Depth(blocks)),
-            Some(Err(_)) => Err("write a number of blocks, such as depth=15".to_owned()),
-            None => Ok(StudentArg::Model(text.into())),
+        let sizes = ["depth=", "ffn=", "heads=", "hidden="];
+        if !sizes.iter().any(|size| text.starts_with(size)) {
+            return Ok(StudentArg::Model(text.into()));
+        }
+        let mut cut = Cut::default();
+        for part in text.split(',') {
+            let number = part.split_once('=').and_then(|(_, number)| number.parse::<u32>().ok()).filter(|n| *n > 0);
+            let wrong = || format!("`{part}` is no size; write such as depth=15,ffn=1024,heads=6");
+            let number = u64::from(number.ok_or_else(wrong)?);
+            match part.split_once('=').map(|(name, _)| name) {
+                Some("depth") => cut.depth = Some(number as usize),
+                Some("ffn") => cut.ffn = Some(number),
+                Some("heads") => cut.heads = Some(number),
+                Some("hidden") => cut.hidden = Some(number),
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(StudentArg::Cut(cut))
+    }
+}
+
+/// `lora:16` or `lora:16:32`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct LoraArg {
+    pub(in crate::cli) rank: usize,
+    pub(in crate::cli) alpha: f32,
+}
+
+impl FromStr for LoraArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.strip_prefix("lora:").and_then(|numbers| {
+            let (rank, alpha) = numbers.split_once(':').map_or((numbers, None), |(rank, alpha)| (rank, Some(alpha)));
+            let rank: u16 = rank.parse().ok().filter(|rank| *rank > 0)?;
+            let alpha = alpha.map_or(Some(2.0 * f32::from(rank)), |alpha| alpha.parse().ok())?;
+            (alpha > 0.0 && alpha.is_finite()).then_some(LoraArg { rank: rank.into(), alpha })
+        });
+        numbers.ok_or("write a rank, such as lora:16, and if wanted alpha, such as lora:16:32")
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(in crate::cli) enum NearnessArg {
+    Mse,
+    Cosine,
+}
+
+impl NearnessArg {
+    pub(in crate::cli) fn get(self) -> Nearness {
+        match self {
+            NearnessArg::Mse => Nearness::Mse,
+            NearnessArg::Cosine => Nearness::Cosine,
         }
     }
+}
+
+/// `uniform`, `last`, or `0:1,5:11`.
+fn layer_map(text: &str) -> Result<LayerMap, String> {
+    let pair = |text: &str| {
+        let (own, of) = text.split_once(':')?;
+        own.parse().ok().zip(of.parse().ok())
+    };
+    match text {
+        "uniform" => Ok(LayerMap::Uniform),
+        "last" => Ok(LayerMap::Last),
+        pairs => {
+            let pairs: Option<Vec<_>> = pairs.split(',').map(pair).collect();
+            pairs.map(LayerMap::Listed).ok_or_else(|| "write uniform, last, or pairs such as 0:1,5:11".to_owned())
+        }
+    }
+}
+
+/// A whole number that is not 0.
+fn some_steps() -> clap::builder::RangedU64ValueParser {
+    clap::builder::RangedU64ValueParser::new().range(1..)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -174,6 +312,10 @@ fn below_one(text: &str) -> Result<f32, String> {
 
 fn positive(text: &str) -> Result<f32, String> {
     within(text, |x| x > 0.0 && x.is_finite(), "a number above 0")
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    rate(text).ok().filter(|minutes| *minutes > 0.0).ok_or_else(|| "this is to be a number above 0".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! AdamW (arXiv 1711.05101): Adam with decay that does not go through the moments.
 
 use super::{Gradients, Network};
+use crate::error::Result;
 use rayon::prelude::*;
 
 /// Values that are updated, or whose squares are added up, by one thread at a time.
@@ -40,7 +41,10 @@ impl AdamW {
     }
 
     /// One update of the weights that change.
-    pub fn update(&mut self, network: &mut Network, gradients: &Gradients, rates: &Rates) {
+    ///
+    /// # Errors
+    /// Those of [`Network::make`].
+    pub fn update(&mut self, network: &mut Network, gradients: &Gradients, rates: &Rates) -> Result<()> {
         self.steps += 1;
         let power = |beta: f32| 1.0 - f64::from(beta).powf(self.steps as f64);
         let (first, second) = (1.0 / power(rates.beta1), 1.0 / power(rates.beta2));
@@ -49,7 +53,7 @@ impl AdamW {
             for ((parameter, moments), gradient) in parameters.iter_mut().zip(&mut self.moments).zip(gradients.iter()) {
                 let (Some([mean, square]), Some(gradient)) = (moments, gradient) else { continue };
                 let decay = if parameter.shape.len() > 1 { rates.decay * rates.lr } else { 0.0 };
-                let weights = parameter.values.par_chunks_mut(SHARE).zip(gradient.par_chunks(SHARE));
+                let weights = parameter.own_mut().par_chunks_mut(SHARE).zip(gradient.par_chunks(SHARE));
                 let moments = mean.par_chunks_mut(SHARE).zip(square.par_chunks_mut(SHARE));
                 weights.zip(moments).for_each(|((weights, gradient), (mean, square))| {
                     for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(mean).zip(square) {
@@ -62,6 +66,7 @@ impl AdamW {
                 });
             }
         });
+        network.make()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::attention::{Heads, Inputs, turn};
 use super::gemm::multiply;
 use super::pool::Buffer;
-use super::{Dense, Gradients, Network, Step};
+use super::{Adapter, Dense, Gradients, Network, Step};
 use crate::arch::Count;
 use rayon::prelude::*;
 use tersor_kernels::matmul::View;
@@ -59,7 +59,7 @@ impl Network {
     }
 
     /// From the gradient `d` of what block `n` gave to that of what went in; those of its weights are added.
-    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, mut kept: Kept<'_>, d: &mut [f32], to: &mut Gradients) {
+    pub(super) fn block_back(&self, step: &Step<'_>, n: usize, kept: &mut Kept<'_>, d: &mut [f32], to: &mut Gradients) {
         let parts = &self.layers[n];
         let dropped = self.dropped(step, d, 2 * n + 1);
         let (gate, up) = (&mut kept.gate, &mut kept.up);
@@ -70,7 +70,7 @@ impl Network {
             .for_each(|((gate, up), d)| ops::silu_times_back(self.frame.level, gate, up, d));
         self.add_gradient(&parts.down, &product, &dropped, to);
         self.norm_back(parts.ffn_norm, &kept.middle, &[(&parts.gate, gate), (&parts.up, up)], d, to);
-        self.attention_back(step, n, &kept, d, to);
+        self.attention_back(step, n, kept, d, to);
     }
 
     fn attention_back(&self, step: &Step<'_>, n: usize, kept: &Kept<'_>, d: &mut [f32], to: &mut Gradients) {
@@ -135,12 +135,34 @@ impl Network {
     /// The gradient of a Linear's weights, where `x` went in.
     fn add_gradient(&self, dense: &Dense, x: &[f32], d: &[f32], to: &mut Gradients) {
         let [rows, columns] = [self.parameters[dense.weight].shape[0], self.parameters[dense.weight].shape[1]];
+        let (x, d_rows) = (View::new(x, columns), View::new(d, rows));
         if let Some(to) = to.of(dense.weight) {
-            let (x, d) = (View::new(x, columns).transposed(), View::new(d, rows).transposed());
-            multiply(self.frame.level, x, d, to, true);
+            multiply(self.frame.level, x.transposed(), d_rows.transposed(), to, true);
+        }
+        if let Some(adapter) = self.parameters[dense.weight].adapter() {
+            self.adapter_back(adapter, x, d_rows, to);
         }
         if let Some(to) = dense.bias.and_then(|bias| to.of(bias)) {
             d.chunks_exact(rows).for_each(|d| to.iter_mut().zip(d).for_each(|(to, d)| *to += d));
+        }
+    }
+
+    /// The gradient of an adapter: that of the matrix, `scale * d^T x`, times either of its two, without making it.
+    fn adapter_back(&self, adapter: Adapter, x: View<'_>, d: View<'_>, to: &mut Gradients) {
+        let (level, [down, up]) = (self.frame.level, [adapter.down, adapter.up].map(|n| self.weight(n)));
+        let rank = down.rows();
+        let scaled = |rows: View<'_>, columns: View<'_>| {
+            let mut values = self.pool.take(columns.rows() * rank);
+            multiply(level, rows, columns, &mut values, false);
+            values.par_iter_mut().for_each(|v| *v *= adapter.scale);
+            values
+        };
+        if let Some(to) = to.of(adapter.up) {
+            multiply(level, View::new(&scaled(down, x), rank).transposed(), d.transposed(), to, true);
+        }
+        if let Some(to) = to.of(adapter.down) {
+            let d = scaled(up.transposed(), d);
+            multiply(level, x.transposed(), View::new(&d, rank).transposed(), to, true);
         }
     }
 

@@ -29,7 +29,7 @@ impl Network {
                     let tensor = source.tensor(id);
                     rule.check_shape(tensor, &frame.settings)?;
                     let shape = tensor.shape.dims().iter().map(|n| *n as usize).collect();
-                    parameters.push(Parameter { name, shape, values: source.values(id)?, trains: true });
+                    parameters.push(Parameter::plain(name, shape, source.values(id)?));
                 }
                 None if rule.need == Need::Optional => {}
                 None => return Err(Error::MissingTensors { names: vec![name] }),
@@ -70,7 +70,7 @@ impl Network {
                 _ => (0..count).map(|_| (chance.normal() * deviation) as f32).collect(),
             };
             let shape = shape.dims().iter().map(|n| *n as usize).collect();
-            parameters.push(Parameter { name: with_layer(rule.hf, layer), shape, values, trains: true });
+            parameters.push(Parameter::plain(with_layer(rule.hf, layer), shape, values));
         }
         Ok(Network::of(frame, parameters))
     }
@@ -81,7 +81,7 @@ impl Network {
         let mut bytes = Vec::new();
         for parameter in &self.parameters {
             hasher.update(parameter.name.as_bytes());
-            for values in parameter.values.chunks(1 << 16) {
+            for values in parameter.own().chunks(1 << 16) {
                 bytes.clear();
                 values.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
                 hasher.update(&bytes);
@@ -132,22 +132,33 @@ impl Network {
         let embedding = need("token_embd.weight", None);
         let head = if settings.tied { embedding } else { need("output.weight", None) };
         let norm = need("output_norm.weight", None);
-        Network { frame, parameters, layers, embedding, norm, head, pool: super::pool::Pool::default() }
+        let model = parameters.len();
+        Network {
+            frame,
+            parameters,
+            model,
+            layers,
+            embedding,
+            norm,
+            head,
+            projection: None,
+            pool: super::pool::Pool::default(),
+        }
     }
 
-    /// `source` with the weights as they are now, each in the format that it has there; bf16 where it has none.
+    /// `source` with the weights as they are now, not rounded, each in the format that it has there; bf16 where it has none.
     ///
     /// # Errors
     /// A weight that its format cannot hold.
     pub fn to_source(&self, source: &Source) -> Result<Source> {
-        let tensors = self.parameters.iter().map(|parameter| {
+        let mut values = Vec::new();
+        let tensors = self.parameters[..self.model].iter().enumerate().map(|(n, parameter)| {
             let stored = source.find(&parameter.name).map(|id| source.tensor(id).format);
             let format = stored.unwrap_or_else(|| Format::by_name("bf16").expect("a row of the table"));
             let dims = parameter.shape.iter().map(|n| *n as u64).collect();
-            given(&parameter.name, dims, format, &parameter.values).ok_or_else(|| Error::Usage {
-                problem: format!("tensor `{}` cannot be written as {}", parameter.name, format.name),
-                hint: "look for NaN and infinity in it, or choose another format".into(),
-            })
+            values.resize(parameter.values.len(), 0.0);
+            self.frame.pool.install(|| self.unrounded(n, &mut values));
+            given(&parameter.name, dims, format, &values).ok_or_else(|| Error::unwritable(&parameter.name, format.name))
         });
         Ok(source.with_tensors(tensors.collect::<Result<_>>()?))
     }

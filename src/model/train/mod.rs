@@ -10,10 +10,14 @@ mod block;
 mod dropout;
 mod gemm;
 mod load;
+mod nearness;
+mod parameter;
 mod pool;
 
 pub use adamw::{AdamW, Rates};
 pub use dropout::Dropout;
+pub use nearness::{Nearness, States};
+pub use parameter::{Adapter, Made, Parameter};
 
 use super::layer::Frame;
 use block::Kept;
@@ -24,7 +28,7 @@ use std::ops::Range;
 use tersor_kernels::matmul::View;
 
 /// Bytes of logits that are in memory at a time.
-const LOGITS: usize = 64 << 20;
+const LOGITS: usize = 128 << 20;
 
 /// Tokens that are best computed together; the gradients of a larger batch can be added up over parts of it.
 pub const TOGETHER: usize = 2048;
@@ -32,27 +36,19 @@ pub const TOGETHER: usize = 2048;
 /// A model whose weights change.
 pub struct Network {
     frame: Frame,
+    /// Those of the model, then what learns beside them.
     parameters: Vec<Parameter>,
+    /// How many are the model's.
+    model: usize,
     layers: Vec<LayerParts>,
     embedding: usize,
     norm: usize,
     /// The embedding, where that serves as output head.
     head: usize,
+    /// See [`Network::project`].
+    projection: Option<usize>,
     /// Memory that steps use again.
     pool: Pool,
-}
-
-/// A tensor of weights.
-#[derive(Clone, Debug)]
-pub struct Parameter {
-    /// Its name in a Hugging Face folder.
-    pub name: String,
-    /// Its shape, slowest first.
-    pub shape: Vec<usize>,
-    /// Row after row.
-    pub values: Vec<f32>,
-    /// It changes.
-    pub trains: bool,
 }
 
 /// A Linear, by the numbers of its parameters.
@@ -104,7 +100,17 @@ pub trait Objective: Send + Sync {
     /// The loss at row `row` of the batch, and `logits` turned into its gradient; several losses where several parts are
     /// told apart, of which the first is the one that the gradient is of.
     fn turn(&self, row: usize, logits: &mut [f32]) -> [f64; 3];
+
+    /// What the hidden states after block `block` are to come near, if that is wanted.
+    fn states(&self, block: usize) -> Option<States<'_>> {
+        let _ = block;
+        None
+    }
 }
+
+/// Sums over the tokens of a batch: those that [`Objective::turn`] gives, then how far hidden states are from others, over
+/// all blocks. Where no gradients are wanted, the last is 0.
+pub type Losses = [f64; 4];
 
 /// A batch on its way through the model.
 struct Step<'a> {
@@ -156,7 +162,7 @@ impl Network {
         batch: &Batch<'_>,
         objective: &mut dyn Objective,
         to: Option<&mut Gradients>,
-    ) -> crate::error::Result<[f64; 3]> {
+    ) -> crate::error::Result<Losses> {
         assert!(batch.tokens.len().is_multiple_of(batch.context));
         let turns = self.frame.turns(0, batch.context);
         let step = Step { tokens: batch.tokens, context: batch.context, turns, dropout: batch.dropout };
@@ -169,7 +175,7 @@ impl Network {
         recompute: bool,
         objective: &mut dyn Objective,
         to: Option<&mut Gradients>,
-    ) -> crate::error::Result<[f64; 3]> {
+    ) -> crate::error::Result<Losses> {
         let mut x = self.embed(step);
         let mut kept = Vec::new();
         for n in 0..self.layers.len() {
@@ -180,21 +186,34 @@ impl Network {
             }
         }
         let normed = self.normed(&x, self.norm);
-        let Some(to) = to else { return self.head(&normed, objective, None) };
+        let Some(to) = to else {
+            let [a, b, c] = self.head(&normed, objective, None)?;
+            return Ok([a, b, c, 0.0]);
+        };
         let mut back = self.pool.take(normed.len());
-        let losses = self.head(&normed, objective, Some((&mut back, to)))?;
+        let [a, b, c] = self.head(&normed, objective, Some((&mut back, to)))?;
         let mut d = self.pool.take(x.len());
         d.fill(0.0);
         self.norm_alone_back(self.norm, &x, &back, &mut d, to);
+        let mut far = 0.0;
+        let mut near = |n: usize, x: &[f32], d: &mut [f32], to: &mut Gradients| {
+            if let Some(wanted) = objective.states(n) {
+                far += self.come_near(wanted, x, d, to);
+            }
+        };
+        near(self.layers.len() - 1, &x, &mut d, to);
         for (n, held) in kept.into_iter().enumerate().rev() {
-            let kept = match held {
+            let mut kept = match held {
                 Held::All(kept) => *kept,
                 Held::Input(x) => self.block(step, n, x).1,
             };
-            self.block_back(step, n, kept, &mut d, to);
+            self.block_back(step, n, &mut kept, &mut d, to);
+            if n > 0 {
+                near(n - 1, &kept.x, &mut d, to);
+            }
         }
         self.embed_back(step, &mut d, to);
-        Ok(losses)
+        Ok([a, b, c, far])
     }
 
     fn embed(&self, step: &Step<'_>) -> Buffer<'_> {

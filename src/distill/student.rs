@@ -1,0 +1,63 @@
+//! What of a student learns, and on which grid.
+
+use crate::error::{Error, Result};
+use crate::model::train::Network;
+use crate::plan::{Container, Input};
+use crate::recipe::{FileType, Recipe, Target, resolve};
+use crate::source::Source;
+use tersor_kernels::{Class, Format};
+
+/// Adapters that learn in place of matrices (LoRA, arXiv 2106.09685), beside norms and biases.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// Rows of the lower matrix.
+    pub rank: usize,
+    /// Over the rank, what their product is multiplied with.
+    pub alpha: f32,
+    /// Linears that have one, by the last part of their names (`q_proj`); all where there are none.
+    pub targets: Vec<String>,
+}
+
+impl Recovery {
+    /// Let nothing else of `network` learn.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a target is no Linear.
+    pub fn apply(&self, network: &mut Network, seed: u64) -> Result<()> {
+        let is = |name: &str, target: &str| name.trim_end_matches(".weight").rsplit('.').next() == Some(target);
+        let names: Vec<String> = network.matrices().map(|n| network.parameters()[n].name.clone()).collect();
+        if let Some(target) = self.targets.iter().find(|target| !names.iter().any(|name| is(name, target))) {
+            let problem = format!("no Linear of the blocks is called `{target}`");
+            let last =
+                |name: &String| name.trim_end_matches(".weight").rsplit('.').next().unwrap_or_default().to_owned();
+            let mut known: Vec<String> = names.iter().map(last).collect();
+            known.sort();
+            known.dedup();
+            return Err(Error::Usage { problem, hint: format!("choose among {}", known.join(", ")) });
+        }
+        network.parameters_mut().iter_mut().for_each(|p| p.trains = p.shape.len() == 1);
+        let chosen = |name: &str| self.targets.is_empty() || self.targets.iter().any(|target| is(name, target));
+        network.adapt(self.rank, self.alpha, chosen, seed);
+        Ok(())
+    }
+}
+
+/// Let `network`, whose checkpoint is `source`, compute with the weights that its file of type `to` will have.
+///
+/// # Errors
+/// Those of [`resolve`]; weights that a format cannot hold.
+pub fn round(network: &mut Network, source: &Source, to: &'static FileType) -> Result<()> {
+    let written = network.to_source(source)?;
+    let job = resolve(&written, &Recipe::new(Container::Gguf, Target::Type(to)))?;
+    for tensor in &job.plan.tensors {
+        let Input::Stored { id, .. } = tensor.input else { continue };
+        let stored = written.tensor(id);
+        let parameter = network.parameters().iter().position(|p| p.name == stored.name);
+        let grids: Vec<&'static Format> =
+            [stored.format, tensor.format].into_iter().filter(|f| f.name != "f32").collect();
+        if let Some(n) = parameter.filter(|_| tensor.format.class == Class::Block) {
+            network.round(n, grids);
+        }
+    }
+    network.make()
+}
