@@ -3,7 +3,9 @@
 mod distill;
 mod prune;
 
-pub(super) use distill::{DistillArgs, LogitsArgs, LoraArg, StudentArg, TextsArgs, TrainArgs, TrainingArgs};
+pub(super) use distill::{
+    DistillArgs, LogitsArgs, LoraArg, StudentArg, TextsArgs, TrainArgs, TrainingArgs, WeightsArg,
+};
 pub(super) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
 
 use crate::machine::all_threads;

@@ -1,6 +1,6 @@
 //! `tersor distill` and `tersor train`.
 
-use super::args::{DistillArgs, LoraArg, TrainArgs, TrainingArgs};
+use super::args::{DistillArgs, LoraArg, TrainArgs, TrainingArgs, WeightsArg};
 use super::compare::{Known, compare};
 use super::interrupt::Writing;
 use super::progress::{Unit, metered};
@@ -73,6 +73,10 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     if output.exists() && !args.write.force && !args.write.dry_run {
         return Err(Error::Exists { path: output });
     }
+    if args.resume && !State::is_begun(&output) {
+        let problem = format!("no run was begun that is to give `{}`", output.display());
+        return Err(Error::Usage { problem, hint: "leave `--resume` out to begin".into() });
+    }
     let (threads, level, quiet) = (args.write.threads.get(), Level::best(), args.write.quiet);
     let settings = settings(args, &lessons);
     let tokens = student::tokens(&student, &args.texts)?;
@@ -124,15 +128,20 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     }
     let texts = heldout.as_ref().map_or_else(|| vec![tokens.fixed(0).0], |windows| windows.iter().collect());
     report.comparison = compare(&output, known, heldout.as_ref(), &texts, quiet)?;
-    let page = render_distill_html(&report, &distill::metrics(&folder)?);
-    for (name, text) in [("report.md", render_distill_markdown(&report)), ("report.html", page)] {
+    tell(&report, &folder, args.write.json)
+}
+
+/// What came of it: pages in `folder`, and on stdout.
+fn tell(report: &DistillReport, folder: &Path, as_json: bool) -> Result<ExitCode> {
+    let page = render_distill_html(report, &distill::metrics(folder)?);
+    for (name, text) in [("report.md", render_distill_markdown(report)), ("report.html", page)] {
         let path = folder.join(name);
         fs::write(&path, text).map_err(Error::io("write", &path))?;
     }
-    if args.write.json {
-        print_json(&report)
+    if as_json {
+        print_json(report)
     } else {
-        print(&render_distill(&report))
+        print(&render_distill(report))
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,6 +162,9 @@ fn prepare(
     student: &Source,
     teacher: Option<&Source>,
 ) -> Result<()> {
+    if settings.bf16 {
+        distill::halve(network)?;
+    }
     if let Some(recovery) = &settings.recover {
         recovery.apply(network, args.seed)?;
     }
@@ -218,6 +230,7 @@ fn settings(args: &TrainingArgs, lessons: &Lessons) -> Settings {
         patience: args.patience,
         recompute: args.recompute,
         recover,
+        bf16: args.weights == WeightsArg::Bf16,
         quantize: args.quantize.map(|kind| kind.name),
     }
 }
@@ -248,7 +261,11 @@ fn planned(settings: &Settings, tokens: &Tokens, network: &Network, memory: u64)
 
 /// An estimate before anything is loaded: weights, gradients, two moments, and what blocks keep.
 fn check_memory(args: &TrainingArgs, student: &Source) -> Result<u64> {
-    let needed = Network::memory(&student.settings()?, args.batch * args.texts.ctx, args.recompute);
+    // Weight, gradient and moments, or the weight alone; and what it is made of.
+    let learns = if args.recover.is_some() { 1 } else { 4 };
+    let made = args.recover.is_some() || args.quantize.is_some() || args.weights == WeightsArg::Bf16;
+    let copies = learns + u64::from(made);
+    let needed = Network::memory(&student.settings()?, copies, args.batch * args.texts.ctx, args.recompute);
     let bound = args.write.memory.map(|mib| u64::from(mib) << 20).or_else(available_memory);
     match bound.filter(|bound| needed > *bound) {
         Some(bound) => Err(Error::Usage {

@@ -56,7 +56,7 @@ impl State {
     /// # Errors
     /// [`Error::Usage`] when the state of another run is there, unless `anew` lets go of it; [`Error::Io`].
     pub fn open(output: &Path, run: String, anew: bool) -> Result<State> {
-        let folder = beside(output, ".training");
+        let folder = folder(output);
         if anew && folder.exists() {
             for name in [STATE, BEST, METRICS] {
                 remove(&folder.join(name))?;
@@ -83,6 +83,11 @@ impl State {
             state.reached = fact.reached;
         }
         Ok(state)
+    }
+
+    /// A run that is to give `output` was begun.
+    pub fn is_begun(output: &Path) -> bool {
+        folder(output).join(STATE).is_file()
     }
 
     /// Steps so far.
@@ -171,6 +176,10 @@ impl State {
     pub fn finish(folder: &Path) -> Result<()> {
         [STATE, BEST].iter().try_for_each(|name| remove(&folder.join(name)))
     }
+}
+
+fn folder(output: &Path) -> PathBuf {
+    beside(output, ".training")
 }
 
 /// What every step gave that `folder` tells of.

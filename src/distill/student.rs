@@ -42,6 +42,16 @@ impl Recovery {
     }
 }
 
+/// Let `network` compute with weights of bf16; what updates change stays f32.
+///
+/// # Errors
+/// Weights that bf16 cannot hold.
+pub fn halve(network: &mut Network) -> Result<()> {
+    let bf16 = Format::by_name("bf16").expect("a row of the table");
+    (0..network.parameters().len()).for_each(|n| network.round(n, vec![bf16]));
+    network.make()
+}
+
 /// Let `network`, whose checkpoint is `source`, compute with the weights that its file of type `to` will have.
 ///
 /// # Errors

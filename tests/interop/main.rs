@@ -254,6 +254,23 @@ fn llama_cpp_computes_the_logits_of_shallower_and_narrower_models() {
     compare_logits(&shop, pruned.into());
 }
 
+#[test]
+fn llama_cpp_computes_the_logits_of_students() {
+    let shop = Workshop::new();
+    let (teacher, text) = (fixture("tiny-llama"), fixture("text/train.txt"));
+    let students = [
+        ("shallower", &["--student", "depth=2"][..]),
+        ("narrower", &["--student", "depth=3,ffn=512,hidden=192", "--hidden", "mse"]),
+        ("repaired", &["--student", "depth=3", "--recover", "lora:4"]),
+    ];
+    let made = students.map(|(name, options)| {
+        let out = shop.path(name);
+        shop.distill(&teacher, &text, options, &out);
+        out
+    });
+    compare_logits(&shop, made.into());
+}
+
 /// Two contexts here; the README has the figures of twenty.
 #[test]
 fn perplexity_and_divergence_are_those_of_llama_cpp() {

@@ -57,6 +57,13 @@ impl Workshop {
         std::fs::write(out, output.stdout).expect("the folder can be written");
     }
 
+    /// `tersor distill MODEL` on a text, two steps of it.
+    pub(crate) fn distill(&self, model: &Path, text: &Path, options: &[&str], out: &Path) {
+        let always = ["--steps", "2", "--batch", "2", "--ctx", "32", "--train"].map(OsStr::new);
+        let options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        tersor("distill", model, &[&always[..], &[text.as_os_str()], &options].concat(), out);
+    }
+
     /// `tersor calibrate MODEL` on the beginning of a text.
     pub(crate) fn calibrate(&self, model: &Path, text: &Path, out: &Path) {
         let args = ["--chunks", "40", "--ctx", "256", "--force"].map(OsStr::new);

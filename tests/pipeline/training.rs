@@ -111,7 +111,7 @@ fn a_killed_run_goes_on_as_if_nothing_had_been() {
     if killed.path().join("out.training/state.safetensors").exists() {
         tersor_in(&killed, &other).fails(2, "has the state of another run");
     }
-    tersor_in(&killed, &args).exits(0);
+    tersor_in(&killed, &[&args[..], &["--resume"]].concat()).exits(0);
     assert!(weights(killed.path()) == wanted);
     let steps: Vec<u64> = fs::read_to_string(at(&killed, "out.training/metrics.jsonl"))
         .unwrap()
@@ -341,4 +341,5 @@ fn what_a_run_gives_is_told() {
     assert!(a == b);
     fs::write(at(&folder, "file"), "").unwrap();
     tersor_in(&folder, &[&["train", "out"], &common[..], &["file/c"]].concat()).fails(1, "file/c.training");
+    tersor_in(&folder, &[&["train", "out"], &common[..], &["c", "--resume"]].concat()).fails(2, "no run was begun");
 }

@@ -61,7 +61,7 @@ impl Activations {
     /// Pack the rows of `view`, each a column of activations, as [`Input::F32`].
     pub fn pack_view(&mut self, view: View<'_>) {
         (self.input, self.width, self.columns) = (Input::F32, view.columns(), view.rows());
-        self.values.clear();
+        // All of it is written below.
         self.values.resize(view.rows() * view.columns(), 0.0);
         for (first, count) in tiles(self.columns, level::columns(self.level)) {
             let to = &mut self.values[first * self.width..][..count * self.width];

@@ -119,6 +119,10 @@ pub(in crate::cli) struct TrainingArgs {
     /// Linears with an adapter, by the last part of their names, such as q_proj,v_proj [default: all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "recover")]
     pub(in crate::cli) lora_targets: Vec<String>,
+    /// What the student computes with: its weights, or their rounding to bf16, the format that it is mostly written in; what
+    /// learns is f32
+    #[arg(long, value_enum, default_value_t = WeightsArg::F32, conflicts_with = "quantize")]
+    pub(in crate::cli) weights: WeightsArg,
     /// Compute with the weights rounded as `tersor quantize` will round them to a file of this type
     #[arg(long, value_name = "TYPE", value_parser = FileType::by_name, ignore_case = true)]
     pub(in crate::cli) quantize: Option<&'static FileType>,
@@ -164,6 +168,9 @@ pub(in crate::cli) struct TrainingArgs {
     /// Stop after so many measurements without a better one [default: never]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(in crate::cli) patience: u64,
+    /// Only go on with a run that was begun, which the same command does anyway; without one, this is an error
+    #[arg(long, conflicts_with = "force")]
+    pub(in crate::cli) resume: bool,
     /// Compute blocks twice, to hold less memory
     #[arg(long)]
     pub(in crate::cli) recompute: bool,
@@ -230,6 +237,12 @@ impl FromStr for LoraArg {
         });
         numbers.ok_or("write a rank, such as lora:16, and if wanted alpha, such as lora:16:32")
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum WeightsArg {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

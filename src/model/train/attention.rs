@@ -13,7 +13,8 @@ const QUERIES: usize = 64;
 
 /// The sizes of a batch of sequences and of their heads.
 #[derive(Clone, Copy)]
-pub(super) struct Heads {
+pub(super) struct Heads<'p> {
+    pub(super) pool: &'p Pool,
     pub(super) level: Level,
     /// Tokens of each sequence.
     pub(super) context: usize,
@@ -42,7 +43,7 @@ struct OfGroup {
     v: Vec<f32>,
 }
 
-impl Heads {
+impl<'p> Heads<'p> {
     fn queries(&self) -> usize {
         self.groups * self.group * self.size
     }
@@ -70,7 +71,7 @@ impl Heads {
     fn weights(&self, q: View<'_>, k: View<'_>, share: Range<usize>, seen: usize) -> Vec<f32> {
         let mut weights = vec![0.0; share.len() * seen];
         let all = 0..self.size;
-        multiply(self.level, k.part(0..seen, all.clone()), q.part(share.clone(), all), &mut weights, false);
+        multiply(self.pool, self.level, k.part(0..seen, all.clone()), q.part(share.clone(), all), &mut weights, false);
         for (query, row) in share.zip(weights.chunks_exact_mut(seen)) {
             let (before, after) = row.split_at_mut(query + 1);
             ops::softmax(self.level, before, self.scale());
@@ -84,7 +85,7 @@ impl Heads {
     }
 
     /// What attention gives for each query.
-    pub(super) fn forward<'p>(&self, pool: &'p Pool, inputs: Inputs<'_>) -> Buffer<'p> {
+    pub(super) fn forward(&self, inputs: Inputs<'_>) -> Buffer<'p> {
         let heads = self.groups * self.group;
         let parts: Vec<Vec<f32>> = (0..self.sequences * heads)
             .into_par_iter()
@@ -97,18 +98,18 @@ impl Heads {
                     let weights = self.weights(q, k, share.clone(), seen);
                     let values = v.part(0..seen, 0..self.size).transposed();
                     let to = &mut out[share.start * self.size..share.end * self.size];
-                    multiply(self.level, values, View::new(&weights, seen), to, false);
+                    multiply(self.pool, self.level, values, View::new(&weights, seen), to, false);
                 }
                 out
             })
             .collect();
-        self.scattered(pool, parts.iter().map(Vec::as_slice), heads)
+        self.scattered(parts.iter().map(Vec::as_slice), heads)
     }
 
     /// Parts by sequence and head to rows by token.
-    fn scattered<'a, 'p>(&self, pool: &'p Pool, parts: impl Iterator<Item = &'a [f32]>, heads: usize) -> Buffer<'p> {
+    fn scattered<'a>(&self, parts: impl Iterator<Item = &'a [f32]>, heads: usize) -> Buffer<'p> {
         let width = heads * self.size;
-        let mut rows = pool.take(self.sequences * self.context * width);
+        let mut rows = self.pool.take(self.sequences * self.context * width);
         for (n, part) in parts.enumerate() {
             let (sequence, head) = (n / heads, n % heads);
             let to = rows[sequence * self.context * width..].chunks_exact_mut(width);
@@ -120,7 +121,7 @@ impl Heads {
     }
 
     /// The gradients of queries, keys and values, where `d` is that of what attention gave.
-    pub(super) fn backward<'p>(&self, pool: &'p Pool, inputs: Inputs<'_>, d: &[f32]) -> [Buffer<'p>; 3] {
+    pub(super) fn backward(&self, inputs: Inputs<'_>, d: &[f32]) -> [Buffer<'p>; 3] {
         let parts: Vec<OfGroup> = (0..self.sequences * self.groups)
             .into_par_iter()
             .map(|n| {
@@ -135,9 +136,9 @@ impl Heads {
                 OfGroup { q: dq.collect(), k: dk, v: dv }
             })
             .collect();
-        let dq = self.scattered(pool, parts.iter().flat_map(|p| &p.q).map(Vec::as_slice), self.groups * self.group);
-        let dk = self.scattered(pool, parts.iter().map(|p| p.k.as_slice()), self.groups);
-        let dv = self.scattered(pool, parts.iter().map(|p| p.v.as_slice()), self.groups);
+        let dq = self.scattered(parts.iter().flat_map(|p| &p.q).map(Vec::as_slice), self.groups * self.group);
+        let dk = self.scattered(parts.iter().map(|p| p.k.as_slice()), self.groups);
+        let dv = self.scattered(parts.iter().map(|p| p.v.as_slice()), self.groups);
         [dq, dk, dv]
     }
 
@@ -157,17 +158,17 @@ impl Heads {
             let weights = self.weights(q, k, share.clone(), seen);
             let d = d.part(share.clone(), all.clone());
             let mut scores = vec![0.0; weights.len()];
-            multiply(level, v.part(0..seen, all.clone()), d, &mut scores, false);
+            multiply(self.pool, level, v.part(0..seen, all.clone()), d, &mut scores, false);
             for (scores, weights) in scores.chunks_exact_mut(seen).zip(weights.chunks_exact(seen)) {
                 let mean: f32 = scores.iter().zip(weights).map(|(s, w)| s * w).sum();
                 scores.iter_mut().zip(weights).for_each(|(s, w)| *s = w * (*s - mean) * self.scale());
             }
             let (weights, scores) = (View::new(&weights, seen), View::new(&scores, seen));
             let (dk, dv) = (&mut dk[..seen * size], &mut dv[..seen * size]);
-            multiply(level, d.transposed(), weights.transposed(), dv, true);
-            multiply(level, q.part(share.clone(), all.clone()).transposed(), scores.transposed(), dk, true);
+            multiply(self.pool, level, d.transposed(), weights.transposed(), dv, true);
+            multiply(self.pool, level, q.part(share.clone(), all.clone()).transposed(), scores.transposed(), dk, true);
             let to = &mut dq[share.start * size..share.end * size];
-            multiply(level, k.part(0..seen, all.clone()).transposed(), scores, to, false);
+            multiply(self.pool, level, k.part(0..seen, all.clone()).transposed(), scores, to, false);
         }
         dq
     }

@@ -1,7 +1,7 @@
 //! One block, forward and backward.
 
 use super::attention::{Heads, Inputs, turn};
-use super::gemm::multiply;
+use super::gemm::{multiply, multiply_each};
 use super::pool::Buffer;
 use super::{Adapter, Dense, Gradients, Network, Step};
 use crate::arch::Count;
@@ -11,6 +11,8 @@ use tersor_kernels::ops;
 
 /// Rows whose gradients of a norm's weights are added up together.
 const ROWS: usize = 64;
+/// Values that are added up by one thread at a time.
+const SHARE: usize = 1 << 14;
 
 /// What a block keeps for its gradient.
 pub(super) struct Kept<'n> {
@@ -25,9 +27,10 @@ pub(super) struct Kept<'n> {
 }
 
 impl Network {
-    fn heads(&self, step: &Step<'_>) -> Heads {
+    fn heads(&self, step: &Step<'_>) -> Heads<'_> {
         let groups = self.frame.count(Count::KvHeads);
         Heads {
+            pool: &self.pool,
             level: self.frame.level,
             context: step.context,
             sequences: step.tokens.len() / step.context,
@@ -42,14 +45,14 @@ impl Network {
         let parts = &self.layers[n];
         let kept_x = self.pool.copy(&x);
         let normed = self.normed(&x, parts.attn_norm);
-        let [mut q, mut k, v] = [&parts.q, &parts.k, &parts.v].map(|dense| self.dense(dense, &normed));
+        let [mut q, mut k, v] = self.dense([&parts.q, &parts.k, &parts.v], &normed);
         turn(&step.turns, &mut q, self.width(&parts.q), false);
         turn(&step.turns, &mut k, self.width(&parts.k), false);
-        let attended = self.heads(step).forward(&self.pool, Inputs { q: &q, k: &k, v: &v });
+        let attended = self.heads(step).forward(Inputs { q: &q, k: &k, v: &v });
         self.add_dense(step, &parts.attn_output, &attended, &mut x, 2 * n);
         let middle = self.pool.copy(&x);
         let normed = self.normed(&x, parts.ffn_norm);
-        let [gate, up] = [&parts.gate, &parts.up].map(|dense| self.dense(dense, &normed));
+        let [gate, up] = self.dense([&parts.gate, &parts.up], &normed);
         let mut product = self.pool.copy(&gate);
         let width = self.width(&parts.gate);
         let rows = product.par_chunks_exact_mut(width).zip(up.par_chunks_exact(width));
@@ -62,13 +65,14 @@ impl Network {
     pub(super) fn block_back(&self, step: &Step<'_>, n: usize, kept: &mut Kept<'_>, d: &mut [f32], to: &mut Gradients) {
         let parts = &self.layers[n];
         let dropped = self.dropped(step, d, 2 * n + 1);
+        let back = dropped.as_deref().unwrap_or(d);
         let (gate, up) = (&mut kept.gate, &mut kept.up);
-        let mut product = self.dense_back(&parts.down, &dropped);
+        let mut product = self.dense_back(&parts.down, back);
         let width = self.width(&parts.gate);
         let rows = gate.par_chunks_exact_mut(width).zip(up.par_chunks_exact_mut(width));
         rows.zip(product.par_chunks_exact_mut(width))
             .for_each(|((gate, up), d)| ops::silu_times_back(self.frame.level, gate, up, d));
-        self.add_gradient(&parts.down, &product, &dropped, to);
+        self.add_gradient(&parts.down, &product, back, to);
         self.norm_back(parts.ffn_norm, &kept.middle, &[(&parts.gate, gate), (&parts.up, up)], d, to);
         self.attention_back(step, n, kept, d, to);
     }
@@ -76,10 +80,10 @@ impl Network {
     fn attention_back(&self, step: &Step<'_>, n: usize, kept: &Kept<'_>, d: &mut [f32], to: &mut Gradients) {
         let parts = &self.layers[n];
         let dropped = self.dropped(step, d, 2 * n);
-        let back = self.dense_back(&parts.attn_output, &dropped);
-        self.add_gradient(&parts.attn_output, &kept.attended, &dropped, to);
-        let [mut q, mut k, v] =
-            self.heads(step).backward(&self.pool, Inputs { q: &kept.q, k: &kept.k, v: &kept.v }, &back);
+        let given = dropped.as_deref().unwrap_or(d);
+        let back = self.dense_back(&parts.attn_output, given);
+        self.add_gradient(&parts.attn_output, &kept.attended, given, to);
+        let [mut q, mut k, v] = self.heads(step).backward(Inputs { q: &kept.q, k: &kept.k, v: &kept.v }, &back);
         turn(&step.turns, &mut q, self.width(&parts.q), true);
         turn(&step.turns, &mut k, self.width(&parts.k), true);
         self.norm_back(parts.attn_norm, &kept.x, &[(&parts.q, &q), (&parts.k, &k), (&parts.v, &v)], d, to);
@@ -100,35 +104,52 @@ impl Network {
         y
     }
 
-    /// A copy of `d` with the values left out that are left out at `place`.
-    fn dropped(&self, step: &Step<'_>, d: &[f32], place: usize) -> Buffer<'_> {
+    /// A copy of `d` with the values left out that are left out at `place`; `None` where none are.
+    fn dropped(&self, step: &Step<'_>, d: &[f32], place: usize) -> Option<Buffer<'_>> {
+        step.dropout?;
         let mut d = self.pool.copy(d);
         step.drop(&mut d, place);
-        d
+        Some(d)
     }
 
-    fn dense(&self, dense: &Dense, x: &[f32]) -> Buffer<'_> {
-        let weight = self.weight(dense.weight);
-        let mut y = self.pool.take(x.len() / weight.columns() * weight.rows());
-        multiply(self.frame.level, weight, View::new(x, weight.columns()), &mut y, false);
-        if let Some(bias) = dense.bias.map(|n| &self.parameters[n].values) {
+    /// What Linears give that share an input.
+    fn dense<const N: usize>(&self, dense: [&Dense; N], x: &[f32]) -> [Buffer<'_>; N] {
+        let rows = x.len() / self.weight(dense[0].weight).columns();
+        let mut y = dense.map(|dense| self.pool.take(rows * self.width(dense)));
+        let mut to = y.iter_mut();
+        self.dense_into(dense.map(|dense| (dense, &mut **to.next().expect("one for each"))), x, false);
+        y
+    }
+
+    fn dense_into<const N: usize>(&self, products: [(&Dense, &mut [f32]); N], x: &[f32], adds: bool) {
+        let dense = products.each_ref().map(|(dense, _)| *dense);
+        let mut products = products.map(|(dense, to)| (self.weight(dense.weight), to));
+        let columns = View::new(x, products[0].0.columns());
+        let to = products.each_mut().map(|(weight, to)| (*weight, &mut **to));
+        multiply_each(&self.pool, self.frame.level, to, columns, adds);
+        for ((_, y), dense) in products.into_iter().zip(dense) {
+            let Some(bias) = dense.bias.map(|n| &self.parameters[n].values) else { continue };
             y.par_chunks_exact_mut(bias.len()).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
         }
-        y
     }
 
     /// x += dropout(linear(y))
     fn add_dense(&self, step: &Step<'_>, dense: &Dense, y: &[f32], x: &mut [f32], place: usize) {
-        let mut out = self.dense(dense, y);
+        if step.dropout.is_none() {
+            return self.dense_into([(dense, x)], y, true);
+        }
+        let [mut out] = self.dense([dense], y);
         step.drop(&mut out, place);
-        x.iter_mut().zip(&*out).for_each(|(x, y)| *x += y);
+        x.par_chunks_mut(SHARE)
+            .zip(out.par_chunks(SHARE))
+            .for_each(|(x, y)| x.iter_mut().zip(y).for_each(|(x, y)| *x += y));
     }
 
     /// The gradient of what went into a Linear.
     fn dense_back(&self, dense: &Dense, d: &[f32]) -> Buffer<'_> {
         let weight = self.weight(dense.weight).transposed();
         let mut back = self.pool.take(d.len() / weight.columns() * weight.rows());
-        multiply(self.frame.level, weight, View::new(d, weight.columns()), &mut back, false);
+        multiply(&self.pool, self.frame.level, weight, View::new(d, weight.columns()), &mut back, false);
         back
     }
 
@@ -137,7 +158,7 @@ impl Network {
         let [rows, columns] = [self.parameters[dense.weight].shape[0], self.parameters[dense.weight].shape[1]];
         let (x, d_rows) = (View::new(x, columns), View::new(d, rows));
         if let Some(to) = to.of(dense.weight) {
-            multiply(self.frame.level, x.transposed(), d_rows.transposed(), to, true);
+            multiply(&self.pool, self.frame.level, x.transposed(), d_rows.transposed(), to, true);
         }
         if let Some(adapter) = self.parameters[dense.weight].adapter() {
             self.adapter_back(adapter, x, d_rows, to);
@@ -153,16 +174,16 @@ impl Network {
         let rank = down.rows();
         let scaled = |rows: View<'_>, columns: View<'_>| {
             let mut values = self.pool.take(columns.rows() * rank);
-            multiply(level, rows, columns, &mut values, false);
+            multiply(&self.pool, level, rows, columns, &mut values, false);
             values.par_iter_mut().for_each(|v| *v *= adapter.scale);
             values
         };
         if let Some(to) = to.of(adapter.up) {
-            multiply(level, View::new(&scaled(down, x), rank).transposed(), d.transposed(), to, true);
+            multiply(&self.pool, level, View::new(&scaled(down, x), rank).transposed(), d.transposed(), to, true);
         }
         if let Some(to) = to.of(adapter.down) {
             let d = scaled(up.transposed(), d);
-            multiply(level, x.transposed(), View::new(&d, rank).transposed(), to, true);
+            multiply(&self.pool, level, x.transposed(), View::new(&d, rank).transposed(), to, true);
         }
     }
 
@@ -173,7 +194,7 @@ impl Network {
         let mut back = self.pool.take(x.len());
         for (n, (dense, d)) in dense.iter().enumerate() {
             let weight = self.weight(dense.weight).transposed();
-            multiply(self.frame.level, weight, View::new(d, weight.columns()), &mut back, n > 0);
+            multiply(&self.pool, self.frame.level, weight, View::new(d, weight.columns()), &mut back, n > 0);
             self.add_gradient(dense, &normed, d, to);
         }
         self.norm_alone_back(norm, x, &back, d, to);

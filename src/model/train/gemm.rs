@@ -1,9 +1,10 @@
 //! Products of matrices in memory, shared among threads.
 
+use super::pool::Pool;
 use rayon::prelude::*;
 use std::ops::Range;
 use tersor_kernels::Level;
-use tersor_kernels::matmul::{Activations, Matrix, Out, View};
+use tersor_kernels::matmul::{Activations, Out, View};
 
 /// What is summed up at a time: a panel of so many stays in the nearest cache.
 const DEPTH: usize = 384;
@@ -17,34 +18,45 @@ const COLUMNS: usize = 240;
 ///
 /// # Panics
 /// When the sizes do not fit.
-pub(super) fn multiply(level: Level, rows: View<'_>, columns: View<'_>, to: &mut [f32], adds: bool) {
-    assert_eq!(rows.columns(), columns.columns());
+pub(super) fn multiply(pool: &Pool, level: Level, rows: View<'_>, columns: View<'_>, to: &mut [f32], adds: bool) {
+    multiply_each(pool, level, [(rows, to)], columns, adds);
+}
+
+/// The same for several matrices with the same columns, which are packed once.
+pub(super) fn multiply_each<const N: usize>(
+    pool: &Pool,
+    level: Level,
+    products: [(View<'_>, &mut [f32]); N],
+    columns: View<'_>,
+    adds: bool,
+) {
     let parts: Vec<(Range<usize>, Range<usize>)> =
         cut(columns.rows(), COLUMNS).flat_map(|c| cut(columns.columns(), DEPTH).map(move |d| (c.clone(), d))).collect();
     let packed: Vec<Activations> = parts
         .par_iter()
-        .map(|(columns_of, depth)| {
-            let mut x = Activations::new(level);
-            x.pack_view(columns.part(columns_of.clone(), depth.clone()));
-            x
-        })
+        .map(|(columns_of, depth)| pool.packed(level, columns.part(columns_of.clone(), depth.clone())))
         .collect();
-    let mut rest = Out::new(to, rows.rows(), columns.rows());
     let mut shares = Vec::new();
-    for share in cut(rows.rows(), ROWS) {
-        let (out, others) = rest.split_at(share.len());
-        rest = others;
-        shares.push((share, out));
+    for (rows, to) in products {
+        assert_eq!(rows.columns(), columns.columns());
+        let mut rest = Out::new(to, rows.rows(), columns.rows());
+        for share in cut(rows.rows(), ROWS) {
+            let (out, others) = rest.split_at(share.len());
+            rest = others;
+            shares.push((rows, share, out));
+        }
     }
-    shares.into_par_iter().for_each(|(share, mut out)| {
+    shares.into_par_iter().for_each(|(rows, share, mut out)| {
         for depth in cut(rows.columns(), DEPTH) {
-            let matrix = Matrix::from_view(level, rows.part(share.clone(), depth.clone()));
+            let matrix = pool.matrix(level, rows.part(share.clone(), depth.clone()));
             for ((columns, _), x) in parts.iter().zip(&packed).filter(|((_, of), _)| *of == depth) {
                 let out = &mut out.columns_mut(columns.clone(), adds || depth.start > 0);
                 matrix.multiply(level, 0..matrix.panels(), x, out);
             }
+            pool.give_matrix(matrix);
         }
     });
+    pool.give_packed(packed);
 }
 
 /// `0..all` in steps.
@@ -58,12 +70,13 @@ mod tests {
 
     #[test]
     fn products_of_all_sizes() {
+        let pool = Pool::default();
         for (rows, depth, columns) in [(1, 1, 1), (70, 300, 5), (64, 256, 128), (33, 520, 131)] {
             let value = |n: usize| (n as f32 * 0.37).sin();
             let a: Vec<f32> = (0..rows * depth).map(value).collect();
             let b: Vec<f32> = (0..columns * depth).map(|n| value(n + 7)).collect();
             let mut to = vec![2.0; rows * columns];
-            multiply(Level::best(), View::new(&a, depth), View::new(&b, depth), &mut to, true);
+            multiply(&pool, Level::best(), View::new(&a, depth), View::new(&b, depth), &mut to, true);
             for (n, found) in to.iter().enumerate() {
                 let (row, column) = (n % rows, n / rows);
                 let products = a[row * depth..].iter().zip(&b[column * depth..]).take(depth);
@@ -71,7 +84,7 @@ mod tests {
                 assert!((f64::from(*found) - wanted).abs() < 1e-4, "{found} for {wanted}");
             }
             let mut anew = vec![f32::NAN; rows * columns];
-            multiply(Level::best(), View::new(&a, depth), View::new(&b, depth), &mut anew, false);
+            multiply(&pool, Level::best(), View::new(&a, depth), View::new(&b, depth), &mut anew, false);
             assert!(anew.iter().zip(&to).all(|(new, old)| (new + 2.0 - old).abs() < 1e-4));
         }
     }

@@ -90,11 +90,11 @@ impl Network {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// About how many bytes it takes to train a model with these settings on `tokens` at a time.
-    pub fn memory(settings: &Settings, tokens: usize, recompute: bool) -> u64 {
+    /// About how many bytes it takes to train a model with these settings on `tokens` at a time, with `copies` numbers held
+    /// for each weight: itself, its gradient and two moments where all of them learn.
+    pub fn memory(settings: &Settings, copies: u64, tokens: usize, recompute: bool) -> u64 {
         let values = |(rule, _): (&NameRule, Option<u32>)| rule.shape_in(settings).map_or(0, |shape| shape.values());
-        // Weights, their gradient and two moments.
-        let parameters = 4 * rules(settings).map(values).sum::<u64>();
+        let parameters = copies * rules(settings).map(values).sum::<u64>();
         let tokens = tokens.min(super::TOGETHER.max(settings[Count::Context].min(tokens as u64) as usize)) as u64;
         let heads = (2 * settings[Count::Heads] + 2 * settings[Count::KvHeads]) * settings[Count::HeadSize];
         let block = 2 * settings[Count::Hidden] + heads + 2 * settings[Count::Ffn];

@@ -256,7 +256,7 @@ impl Network {
             let x = View::new(&normed[range.start * width..range.end * width], width);
             objective.prepare(range.clone())?;
             let mut logits = self.pool.take(range.len() * vocabulary);
-            multiply(level, weight, x, &mut logits, false);
+            multiply(&self.pool, level, weight, x, &mut logits, false);
             let turning = &*objective;
             let losses: Vec<[f64; 3]> = logits
                 .par_chunks_exact_mut(vocabulary)
@@ -266,9 +266,16 @@ impl Network {
             losses.iter().for_each(|losses| sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss));
             let Some((back, to)) = &mut to else { continue };
             let d = View::new(&logits, vocabulary);
-            multiply(level, weight.transposed(), d, &mut back[range.start * width..range.end * width], false);
+            multiply(
+                &self.pool,
+                level,
+                weight.transposed(),
+                d,
+                &mut back[range.start * width..range.end * width],
+                false,
+            );
             if let Some(to) = to.of(self.head) {
-                multiply(level, x.transposed(), d.transposed(), to, true);
+                multiply(&self.pool, level, x.transposed(), d.transposed(), to, true);
             }
         }
         Ok(sums)

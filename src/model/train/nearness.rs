@@ -73,7 +73,7 @@ impl Network {
         let mut y = match projection {
             Some(matrix) => {
                 let mut y = self.pool.take(rows.rows() * matrix.rows());
-                multiply(level, matrix, rows, &mut y, false);
+                multiply(&self.pool, level, matrix, rows, &mut y, false);
                 y
             }
             None => self.pool.copy(x),
@@ -84,9 +84,9 @@ impl Network {
         match (projection, self.projection) {
             (Some(matrix), Some(n)) => {
                 let back = View::new(&y, width);
-                multiply(level, matrix.transposed(), back, d, true);
+                multiply(&self.pool, level, matrix.transposed(), back, d, true);
                 if let Some(to) = to.of(n) {
-                    multiply(level, rows.transposed(), back.transposed(), to, true);
+                    multiply(&self.pool, level, rows.transposed(), back.transposed(), to, true);
                 }
             }
             _ => d.iter_mut().zip(&*y).for_each(|(d, y)| *d += y),

@@ -152,6 +152,6 @@ impl Network {
         let [down, up] = [down, up].map(|n| &self.parameters[n]);
         let scaled: Vec<f32> = up.values.iter().map(|v| v * scale).collect();
         let (down, up) = (View::new(&down.values, down.shape[1]), View::new(&scaled, up.shape[1]));
-        super::gemm::multiply(self.frame.level, down.transposed(), up, values, true);
+        super::gemm::multiply(&self.pool, self.frame.level, down.transposed(), up, values, true);
     }
 }

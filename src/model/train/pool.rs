@@ -1,11 +1,24 @@
 //! Memory that is used again: a step needs the same sizes as the one before, and fresh pages cost more than sums over them.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tersor_kernels::Level;
+use tersor_kernels::matmul::{Activations, Matrix, View};
+
+/// Matrices that are kept for use: parts of larger ones have few sizes.
+const MATRICES: usize = 64;
 
 /// Memory that is not in use.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Vec<f32>>>);
+pub(super) struct Pool {
+    values: Mutex<Vec<Vec<f32>>>,
+    packed: Mutex<Vec<Activations>>,
+    matrices: Mutex<Vec<Matrix>>,
+}
+
+fn locked<T>(free: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Values that go back to their pool.
 pub(super) struct Buffer<'p> {
@@ -18,13 +31,44 @@ pub(super) struct Buffer<'p> {
 impl Pool {
     /// `len` values, which may be any.
     pub(super) fn take(&self, len: usize) -> Buffer<'_> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = locked(&self.values);
         let fitting = free.iter().enumerate().filter(|(_, v)| v.len() >= len && v.len() / 2 <= len);
         let values = match fitting.min_by_key(|(_, v)| v.len()).map(|(n, _)| n) {
             Some(n) => free.swap_remove(n),
             None => vec![0.0; len],
         };
         Buffer { pool: self, values, len }
+    }
+
+    /// The rows of `view`, packed; they are given back by [`Pool::give_packed`].
+    pub(super) fn packed(&self, level: Level, view: View<'_>) -> Activations {
+        let free = locked(&self.packed).pop();
+        let mut x = free.unwrap_or_else(|| Activations::new(level));
+        x.pack_view(view);
+        x
+    }
+
+    pub(super) fn give_packed(&self, packed: Vec<Activations>) {
+        locked(&self.packed).extend(packed);
+    }
+
+    /// The matrix of `view`, to be given back by [`Pool::give_matrix`].
+    pub(super) fn matrix(&self, level: Level, view: View<'_>) -> Matrix {
+        let free = {
+            let mut free = locked(&self.matrices);
+            let fitting = free.iter().position(|m| (m.rows(), m.columns()) == (view.rows(), view.columns()));
+            fitting.map(|n| free.swap_remove(n))
+        };
+        let Some(mut matrix) = free else { return Matrix::from_view(level, view) };
+        matrix.refill(level, view);
+        matrix
+    }
+
+    pub(super) fn give_matrix(&self, matrix: Matrix) {
+        let mut free = locked(&self.matrices);
+        if free.len() < MATRICES {
+            free.push(matrix);
+        }
     }
 
     /// A copy.
@@ -52,6 +96,6 @@ impl DerefMut for Buffer<'_> {
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
-        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(values);
+        locked(&self.pool.values).push(values);
     }
 }
