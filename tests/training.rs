@@ -120,28 +120,34 @@ fn every_weight_has_its_gradient() {
     }
 }
 
-/// Both matrices of every adapter have their gradient, and what they stand beside has none.
+/// What stands beside matrices has its gradient; they themselves have none.
 #[test]
 fn adapters_have_their_gradients() {
-    let mut network = Network::load(&source("broken/hf-valid-qwen2"), Level::best(), 2).unwrap();
-    let plain = network.parameters().len();
-    network.parameters_mut().iter_mut().for_each(|p| p.trains = p.shape.len() == 1);
-    let count = network.adapt(3, 6.0, |name| !name.contains("k_proj"), 5);
-    assert_eq!((network.parameters().len() - plain, count % 6), (2 * count, 0));
-    let tokens = tokens(&network);
-    let batch = batch(&tokens, None, false);
-    let (before, _) = losses(&network, &batch, None);
-    // Upper matrices begin with zeros, which leave the lower ones without a gradient.
-    for parameter in network.parameters_mut().iter_mut().filter(|p| p.name.ends_with("lora_B.weight")) {
-        parameter.values.iter_mut().enumerate().for_each(|(n, v)| *v = 0.05 * (n as f32 * 0.7).sin());
-    }
-    network.make().unwrap();
-    assert!(losses(&network, &batch, None).0 != before);
-    let mut gradients = network.gradients();
-    losses(&network, &batch, Some(&mut gradients));
-    for n in (0..network.parameters().len()).filter(|n| gradients.iter().nth(*n).unwrap().is_some()) {
-        let (square, slope) = along(&mut network, n, &gradients, |network| losses(network, &batch, None).0);
-        assert!((slope - square).abs() < 0.02 * square, "{}: {slope} for {square}", network.parameters()[n].name);
+    let adapt = [
+        |network: &mut Network| (2, network.adapt(3, 6.0, |name| !name.contains("k_proj"), 5)),
+        |network: &mut Network| (1, network.scale_rows(|name| !name.contains("k_proj"))),
+    ];
+    for adapt in adapt {
+        let mut network = Network::load(&source("broken/hf-valid-qwen2"), Level::best(), 2).unwrap();
+        let plain = network.parameters().len();
+        network.parameters_mut().iter_mut().for_each(|p| p.trains = p.shape.len() == 1);
+        let (each, count) = adapt(&mut network);
+        assert_eq!((network.parameters().len() - plain, count % 6), (each * count, 0));
+        let tokens = tokens(&network);
+        let batch = batch(&tokens, None, false);
+        let (before, _) = losses(&network, &batch, None);
+        // Upper matrices begin with zeros, which leave the lower ones without a gradient.
+        for parameter in &mut network.parameters_mut()[plain..] {
+            parameter.values.iter_mut().enumerate().for_each(|(n, v)| *v += 0.05 * (n as f32 * 0.7).sin());
+        }
+        network.make().unwrap();
+        assert!(losses(&network, &batch, None).0 != before);
+        let mut gradients = network.gradients();
+        losses(&network, &batch, Some(&mut gradients));
+        for n in (0..network.parameters().len()).filter(|n| gradients.iter().nth(*n).unwrap().is_some()) {
+            let (square, slope) = along(&mut network, n, &gradients, |network| losses(network, &batch, None).0);
+            assert!((slope - square).abs() < 0.02 * square, "{}: {slope} for {square}", network.parameters()[n].name);
+        }
     }
 }
 
@@ -155,6 +161,8 @@ fn rounding_lets_gradients_through() {
     for n in network.matrices().collect::<Vec<_>>() {
         network.round(n, vec![q4_0]);
     }
+    // No grid is as none was asked for.
+    network.round(0, Vec::new());
     network.make().unwrap();
     for (parameter, plain) in network.parameters().iter().zip(rounded.parameters_mut()) {
         let changed = parameter.values != plain.values;

@@ -4,7 +4,7 @@ mod distill;
 mod prune;
 
 pub(super) use distill::{
-    DistillArgs, LogitsArgs, LoraArg, StudentArg, TextsArgs, TrainArgs, TrainingArgs, WeightsArg,
+    BesideArg, DistillArgs, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs, WeightsArg,
 };
 pub(super) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
 

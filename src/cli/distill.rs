@@ -1,6 +1,6 @@
 //! `tersor distill` and `tersor train`.
 
-use super::args::{DistillArgs, LoraArg, TrainArgs, TrainingArgs, WeightsArg};
+use super::args::{BesideArg, DistillArgs, TrainArgs, TrainingArgs, WeightsArg};
 use super::compare::{Known, compare};
 use super::interrupt::Writing;
 use super::progress::{Unit, metered};
@@ -9,7 +9,9 @@ use super::teller::Teller;
 use super::{print, print_json, write};
 use crate::arch::Count;
 use crate::build::Build;
-use crate::distill::{self, Cache, Divergence, Learnt, Length, Loss, Matching, Recovery, Run, Settings, State, Tokens};
+use crate::distill::{
+    self, Beside, Cache, Divergence, Learnt, Length, Loss, Matching, Recovery, Run, Settings, State, Tokens,
+};
 use crate::error::{Error, Result, human_bytes};
 use crate::machine::available_memory;
 use crate::model::train::Network;
@@ -84,8 +86,9 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     let heldout = args.text.as_deref().map(cut).transpose()?;
     let memory = check_memory(args, &student)?;
     let digest = lessons.teacher.as_ref().map(Source::digest).transpose()?;
+    let vocabulary = vocabulary(&tokens, &student, lessons.teacher.as_ref())?;
     if let (Some(cache), Some(digest)) = (&lessons.cache, &digest) {
-        cache.check(digest, &tokens, lessons.loss.temperature)?;
+        cache.check(digest, &tokens, lessons.loss.temperature, vocabulary)?;
     }
     let mut network = network(args, &student, level)?;
     let description = describe(&settings, &tokens, &network, digest.as_deref(), lessons.cache.is_some());
@@ -101,15 +104,13 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     // With predictions at hand, the teacher is for held-out text alone.
     let needed = lessons.cache.is_none() || heldout.is_some();
     let mut known = teacher.take_if(|_| needed).map(|source| Known::load(source, threads, quiet)).transpose()?;
-    let rows = [Some(&student), lessons.teacher.as_ref()].into_iter().flatten();
-    let vocabulary = rows.map(|s| s.settings().map(|s| s[Count::Vocab] as usize)).collect::<Result<Vec<_>>>()?;
     let run = Run {
         network,
         teacher: known.as_ref().map(Known::model),
         cache: lessons.cache.as_ref(),
         tokens: &tokens,
         heldout: heldout.as_ref(),
-        vocabulary: vocabulary.into_iter().fold(tokens.vocabulary(), usize::min),
+        vocabulary,
         settings: &settings,
         state,
         level,
@@ -117,8 +118,10 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     let learnt = learnt(run, &settings, quiet, &folder)?;
     let bytes = written(args, &learnt, &student, &output)?;
     // A student that was cut from its teacher has no folder that adapters could go with.
-    if let Some(recovery) = settings.recover.as_ref().filter(|_| !student.is_derived()) {
-        distill::write_adapter(&learnt.network, recovery, &student.path, &beside(&output, ".adapter"))?;
+    if let (Some(Beside::Lora { rank, alpha }), false) =
+        (settings.recover.as_ref().map(|r| r.beside), student.is_derived())
+    {
+        distill::write_adapter(&learnt.network, (rank, alpha), &student.path, &beside(&output, ".adapter"))?;
     }
     State::finish(&folder)?;
     let mut report = DistillReport::new(&output, name, &settings, &learnt, &folder, bytes);
@@ -144,6 +147,13 @@ fn tell(report: &DistillReport, folder: &Path, as_json: bool) -> Result<ExitCode
         print(&render_distill(report))
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ids that the tokenizer and both models know.
+fn vocabulary(tokens: &Tokens, student: &Source, teacher: Option<&Source>) -> Result<usize> {
+    let models = [Some(student), teacher].into_iter().flatten();
+    let mut rows = models.map(|model| model.settings().map(|settings| settings[Count::Vocab] as usize));
+    rows.try_fold(tokens.vocabulary(), |least, rows| Ok(least.min(rows?)))
 }
 
 fn network(args: &TrainingArgs, student: &Source, level: Level) -> Result<Network> {
@@ -208,8 +218,7 @@ fn settings(args: &TrainingArgs, lessons: &Lessons) -> Settings {
         (_, Some(tokens), _) => Length::Steps(tokens.div_ceil(of_step)),
         (steps, ..) => Length::Steps(steps.unwrap_or_default()),
     };
-    let recover =
-        args.recover.map(|LoraArg { rank, alpha }| Recovery { rank, alpha, targets: args.lora_targets.clone() });
+    let recover = args.recover.map(|BesideArg(beside)| Recovery { beside, targets: args.recover_targets.clone() });
     Settings {
         loss: lessons.loss,
         matching: lessons.matching.clone(),

@@ -1,7 +1,6 @@
 //! Adapters as PEFT loads them, onto the student that they were trained beside.
 
 use super::file;
-use super::student::Recovery;
 use crate::error::{Error, Result};
 use crate::model::train::Network;
 use serde_json::json;
@@ -12,11 +11,11 @@ use std::path::Path;
 /// What PEFT puts before the names of a causal language model.
 const PREFIX: &str = "base_model.model.";
 
-/// Write adapters, norms and biases of `network` to `folder`, which is made; `base` is the student's folder.
+/// Write adapters of so many rows, norms and biases of `network` to `folder`, which is made; `base` is the student's folder.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write_adapter(network: &Network, recovery: &Recovery, base: &Path, folder: &Path) -> Result<()> {
+pub fn write_adapter(network: &Network, (rank, alpha): (usize, f32), base: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let last = |name: &str| name.rsplit('.').nth(1).unwrap_or_default().to_owned();
     let (mut targets, mut saved, mut biases) = (BTreeSet::new(), BTreeSet::new(), false);
@@ -34,8 +33,8 @@ pub fn write_adapter(network: &Network, recovery: &Recovery, base: &Path, folder
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
-        "r": recovery.rank,
-        "lora_alpha": recovery.alpha,
+        "r": rank,
+        "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "target_modules": targets,
         "modules_to_save": saved,

@@ -94,15 +94,17 @@ impl Cache {
         Ok(Cache { shards: shards.collect::<Result<_>>()?, path: folder.to_owned(), of })
     }
 
-    /// Predictions of the teacher `digest` on `tokens` at `temperature`?
+    /// Predictions of the teacher `digest` on `tokens` at `temperature`, of no more than `vocabulary` ids?
     ///
     /// # Errors
     /// [`Error::Usage`] that names the first thing that differs.
-    pub fn check(&self, digest: &str, tokens: &Tokens, temperature: f32) -> Result<()> {
+    pub fn check(&self, digest: &str, tokens: &Tokens, temperature: f32, vocabulary: usize) -> Result<()> {
+        let sizes = (self.of.context, self.of.sequences) != (tokens.context(), tokens.sequences());
         let differs = [
             ("another teacher", self.of.teacher != digest),
-            ("other texts, or another `--ctx`", self.of.texts != tokens.digest()),
+            ("other texts, or another `--ctx`", sizes || self.of.texts != tokens.digest()),
             ("another temperature", self.of.temperature != temperature),
+            ("ids that the student does not have", self.of.vocabulary > vocabulary),
         ];
         let Some((what, _)) = differs.iter().find(|(_, differs)| *differs) else { return Ok(()) };
         let Predicted { context, temperature, .. } = self.of;

@@ -21,7 +21,7 @@ pub use loss::{Divergence, Loss, Parts};
 pub use matching::{LayerMap, Matching};
 pub use settings::{Length, Schedule, Settings};
 pub use state::{State, metrics};
-pub use student::{Recovery, halve, round};
+pub use student::{Beside, Recovery, halve, round};
 
 use crate::error::{Error, Result};
 use crate::model::Model;

@@ -7,15 +7,29 @@ use crate::recipe::{FileType, Recipe, Target, resolve};
 use crate::source::Source;
 use tersor_kernels::{Class, Format};
 
-/// Adapters that learn in place of matrices (LoRA, arXiv 2106.09685), beside norms and biases.
+/// What learns in place of matrices, beside norms and biases.
 #[derive(Clone, Debug)]
 pub struct Recovery {
-    /// Rows of the lower matrix.
-    pub rank: usize,
-    /// Over the rank, what their product is multiplied with.
-    pub alpha: f32,
-    /// Linears that have one, by the last part of their names (`q_proj`); all where there are none.
+    /// What stands beside each.
+    pub beside: Beside,
+    /// Linears that have it, by the last part of their names (`q_proj`); all where there are none.
     pub targets: Vec<String>,
+}
+
+/// What stands beside a matrix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Beside {
+    /// Low-rank matrices (LoRA, arXiv 2106.09685).
+    Lora {
+        /// Rows of the lower one.
+        rank: usize,
+        /// Over the rank, what their product is multiplied with.
+        alpha: f32,
+    },
+    /// A factor for each of its rows.
+    Scales,
+    /// Nothing.
+    Nothing,
 }
 
 impl Recovery {
@@ -37,7 +51,11 @@ impl Recovery {
         }
         network.parameters_mut().iter_mut().for_each(|p| p.trains = p.shape.len() == 1);
         let chosen = |name: &str| self.targets.is_empty() || self.targets.iter().any(|target| is(name, target));
-        network.adapt(self.rank, self.alpha, chosen, seed);
+        match self.beside {
+            Beside::Lora { rank, alpha } => _ = network.adapt(rank, alpha, chosen, seed),
+            Beside::Scales => _ = network.scale_rows(chosen),
+            Beside::Nothing => {}
+        }
         Ok(())
     }
 }

@@ -191,7 +191,7 @@ fn adapters_repair_a_pruned_model() {
     let folder = empty();
     let teacher = fixture(TINY);
     tersor_in(&folder, &["prune", &teacher, "--method", "depth", "--drop", "2", "-qo", "pruned"]).exits(0);
-    let options = ["--student", "pruned", "--recover", "lora:4:6", "--lora-targets", "q_proj,down_proj"];
+    let options = ["--student", "pruned", "--recover", "lora:4:6", "--recover-targets", "q_proj,down_proj"];
     let report = report(&folder, &[&options[..], &["--steps", "12", "--lr", "3e-3"]].concat());
     assert!(report["after"]["kl"].as_f64() < report["before"]["kl"].as_f64(), "{report}");
     let [before, after, adapter] =
@@ -218,9 +218,30 @@ fn adapters_repair_a_pruned_model() {
     assert_eq!((&config["r"], &config["lora_alpha"]), (&value!(4), &value!(6.0)));
     assert_eq!(config["target_modules"], value!(["down_proj", "q_proj"]));
     assert!(of_adapter("model.layers.1.input_layernorm.weight").is_some());
-    distill(&folder, &["--student", "pruned", "--recover", "lora:4", "--lora-targets", "x", "--steps", "1", "--force"])
-        .fails(2, "no Linear of the blocks is called `x`");
-    distill(&folder, &["--student", "pruned", "--recover", "lora:0", "--steps", "1"]).fails(2, "write a rank");
+    // A factor for each row, and nothing else of the matrix.
+    let scales = ["--student", "pruned", "--recover", "scales", "--recover-targets", "up_proj", "--weights", "bf16"];
+    distill(&folder, &[&scales[..], &["--steps", "3", "--lr", "1e-2", "--force"]].concat()).exits(0);
+    let scaled = read(at(&folder, "out/model.safetensors"));
+    for (before, after) in before.iter().zip(&scaled).filter(|(t, _)| t.shape.len() == 2) {
+        assert_eq!(before.bytes != after.bytes, before.name.contains("up_proj"), "{}", before.name);
+        let [old, new] = [f32s(before), f32s(after)];
+        for (old, new) in old.chunks(before.shape[1] as usize).zip(new.chunks(before.shape[1] as usize)) {
+            let largest = (0..old.len()).max_by(|a, b| old[*a].abs().total_cmp(&old[*b].abs())).unwrap();
+            let factor = new[largest] / old[largest];
+            assert!(
+                old.iter().zip(new).all(|(old, new)| (old * factor - new).abs() <= old.abs() / 60.0),
+                "{}",
+                before.name
+            );
+        }
+    }
+    distill(
+        &folder,
+        &["--student", "pruned", "--recover", "lora:4", "--recover-targets", "x", "--steps", "1", "--force"],
+    )
+    .fails(2, "no Linear of the blocks is called `x`");
+    distill(&folder, &["--student", "pruned", "--recover", "lora:0", "--steps", "1"])
+        .fails(2, "a rank such as lora:16");
 }
 
 /// What is trained on a format's grid is what the file in that format is.

@@ -49,6 +49,16 @@ impl<'a> View<'a> {
         View { values, rows: rows.len(), columns: columns.len(), ..self }
     }
 
+    /// Row after row of a matrix that is not transposed.
+    ///
+    /// # Panics
+    /// When it is.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> {
+        assert!(!self.transposed);
+        let columns = self.columns;
+        self.values.chunks(self.stride).take(self.rows).map(move |row| &row[..columns])
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows

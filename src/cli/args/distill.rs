@@ -1,7 +1,7 @@
 //! What can be typed after `distill` and `train`.
 
 use super::{ThreadsArg, WriteArgs, at_least_one};
-use crate::distill::{Divergence, LayerMap, Schedule};
+use crate::distill::{Beside, Divergence, LayerMap, Schedule};
 use crate::model::train::Nearness;
 use crate::recipe::FileType;
 use clap::{Args, ValueEnum};
@@ -112,13 +112,14 @@ pub(in crate::cli) struct TrainingArgs {
     /// Time to learn for, in place of --steps: as many as a step that is tried out lets expect
     #[arg(long, value_name = "N", value_parser = minutes)]
     pub(in crate::cli) minutes: Option<f64>,
-    /// Let only low-rank adapters of the blocks' Linears, norms and biases learn; alpha is twice the rank where it is not
-    /// given. OUT has all of it merged, OUT.adapter the adapters as PEFT loads them
-    #[arg(long, value_name = "lora:RANK[:ALPHA]")]
-    pub(in crate::cli) recover: Option<LoraArg>,
-    /// Linears with an adapter, by the last part of their names, such as q_proj,v_proj [default: all]
+    /// Let only norms and biases learn (norms), with a factor for each row of the blocks' Linears (scales), or with low-rank
+    /// adapters of them (alpha is twice the rank where it is not given). OUT has all of it merged, OUT.adapter the adapters as
+    /// PEFT loads them
+    #[arg(long, value_name = "lora:RANK[:ALPHA]|scales|norms")]
+    pub(in crate::cli) recover: Option<BesideArg>,
+    /// Linears with adapters or factors, by the last part of their names, such as q_proj,v_proj [default: all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "recover")]
-    pub(in crate::cli) lora_targets: Vec<String>,
+    pub(in crate::cli) recover_targets: Vec<String>,
     /// What the student computes with: its weights, or their rounding to bf16, the format that it is mostly written in; what
     /// learns is f32
     #[arg(long, value_enum, default_value_t = WeightsArg::F32, conflicts_with = "quantize")]
@@ -218,24 +219,28 @@ impl FromStr for StudentArg {
     }
 }
 
-/// `lora:16` or `lora:16:32`.
+/// `lora:16`, `lora:16:32`, `scales` or `norms`.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cli) struct LoraArg {
-    pub(in crate::cli) rank: usize,
-    pub(in crate::cli) alpha: f32,
-}
+pub(in crate::cli) struct BesideArg(pub(in crate::cli) Beside);
 
-impl FromStr for LoraArg {
+impl FromStr for BesideArg {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let numbers = text.strip_prefix("lora:").and_then(|numbers| {
+        let lora = |numbers: &str| {
             let (rank, alpha) = numbers.split_once(':').map_or((numbers, None), |(rank, alpha)| (rank, Some(alpha)));
             let rank: u16 = rank.parse().ok().filter(|rank| *rank > 0)?;
             let alpha = alpha.map_or(Some(2.0 * f32::from(rank)), |alpha| alpha.parse().ok())?;
-            (alpha > 0.0 && alpha.is_finite()).then_some(LoraArg { rank: rank.into(), alpha })
-        });
-        numbers.ok_or("write a rank, such as lora:16, and if wanted alpha, such as lora:16:32")
+            (alpha > 0.0 && alpha.is_finite()).then_some(Beside::Lora { rank: rank.into(), alpha })
+        };
+        let beside = match text {
+            "scales" => Some(Beside::Scales),
+            "norms" => Some(Beside::Nothing),
+            text => text.strip_prefix("lora:").and_then(lora),
+        };
+        beside
+            .map(BesideArg)
+            .ok_or("write scales, norms, or a rank such as lora:16, and if wanted alpha, such as lora:16:32")
     }
 }
 

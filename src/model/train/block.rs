@@ -161,29 +161,47 @@ impl Network {
             multiply(&self.pool, self.frame.level, x.transposed(), d_rows.transposed(), to, true);
         }
         if let Some(adapter) = self.parameters[dense.weight].adapter() {
-            self.adapter_back(adapter, x, d_rows, to);
+            self.adapter_back(dense.weight, adapter, x, d_rows, to);
         }
         if let Some(to) = dense.bias.and_then(|bias| to.of(bias)) {
             d.chunks_exact(rows).for_each(|d| to.iter_mut().zip(d).for_each(|(to, d)| *to += d));
         }
     }
 
-    /// The gradient of an adapter: that of the matrix, `scale * d^T x`, times either of its two, without making it.
-    fn adapter_back(&self, adapter: Adapter, x: View<'_>, d: View<'_>, to: &mut Gradients) {
-        let (level, [down, up]) = (self.frame.level, [adapter.down, adapter.up].map(|n| self.weight(n)));
-        let rank = down.rows();
-        let scaled = |rows: View<'_>, columns: View<'_>| {
-            let mut values = self.pool.take(columns.rows() * rank);
+    /// The gradient of what learns beside the matrix `of`, without making that of the matrix, which is `d^T x`.
+    fn adapter_back(&self, of: usize, adapter: Adapter, x: View<'_>, d: View<'_>, to: &mut Gradients) {
+        let level = self.frame.level;
+        let product = |rows: View<'_>, columns: View<'_>, scale: f32| {
+            let mut values = self.pool.take(columns.rows() * rows.rows());
             multiply(&self.pool, level, rows, columns, &mut values, false);
-            values.par_iter_mut().for_each(|v| *v *= adapter.scale);
+            values.par_iter_mut().for_each(|v| *v *= scale);
             values
         };
-        if let Some(to) = to.of(adapter.up) {
-            multiply(&self.pool, level, View::new(&scaled(down, x), rank).transposed(), d.transposed(), to, true);
-        }
-        if let Some(to) = to.of(adapter.down) {
-            let d = scaled(up.transposed(), d);
-            multiply(&self.pool, level, x.transposed(), View::new(&d, rank).transposed(), to, true);
+        match adapter {
+            Adapter::LowRank { down, up, scale } => {
+                let [a, b] = [down, up].map(|n| self.weight(n));
+                let rank = a.rows();
+                if let Some(to) = to.of(up) {
+                    let x = product(a, x, scale);
+                    multiply(&self.pool, level, View::new(&x, rank).transposed(), d.transposed(), to, true);
+                }
+                if let Some(to) = to.of(down) {
+                    let d = product(b.transposed(), d, scale);
+                    multiply(&self.pool, level, x.transposed(), View::new(&d, rank).transposed(), to, true);
+                }
+            }
+            Adapter::Rows(factors) => {
+                let Some(to) = to.of(factors) else { return };
+                let own = View::new(self.parameters[of].own(), x.columns());
+                let y = product(own, x, 1.0);
+                // Every factor's sum runs over tokens in order, whatever the number of threads.
+                to.par_chunks_mut(ROWS).enumerate().for_each(|(n, to)| {
+                    for (y, d) in y.chunks_exact(own.rows()).zip(d.iter()) {
+                        let part = n * ROWS..n * ROWS + to.len();
+                        to.iter_mut().zip(y[part.clone()].iter().zip(&d[part])).for_each(|(to, (y, d))| *to += y * d);
+                    }
+                });
+            }
         }
     }
 

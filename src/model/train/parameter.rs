@@ -1,4 +1,4 @@
-//! Weights that are made of others: rounded onto the grid of a format, or with a low-rank adapter on top.
+//! Weights that are made of others: rounded onto the grid of a format, or with an adapter beside them.
 
 use super::{LayerParts, Network, View};
 use crate::chance::Chance;
@@ -21,27 +21,32 @@ pub struct Parameter {
     pub made: Option<Made>,
 }
 
-/// How the values of a parameter come about: its own weights, with what an adapter adds, rounded.
+/// How the values of a parameter come about: its own weights, with what an adapter makes of them, rounded.
 #[derive(Clone, Debug)]
 pub struct Made {
     /// Before all else.
     pub own: Vec<f32>,
-    /// What is added.
+    /// What learns beside them.
     pub adapter: Option<Adapter>,
     /// What they are rounded to, one format after another, with rows of whole blocks. Gradients go through as if they were
     /// not (straight-through, arXiv 1308.3432).
     pub grids: Vec<&'static Format>,
 }
 
-/// Low-rank matrices beside one that stays (LoRA, arXiv 2106.09685): `scale * up * down` is added to it.
+/// What learns beside a matrix that stays as it is, by the numbers of parameters.
 #[derive(Clone, Copy, Debug)]
-pub struct Adapter {
-    /// The number of the parameter of `rank` rows, as wide as the matrix.
-    pub down: usize,
-    /// The number of that with as many rows as the matrix, `rank` wide.
-    pub up: usize,
-    /// alpha over the rank.
-    pub scale: f32,
+pub enum Adapter {
+    /// Low-rank matrices (LoRA, arXiv 2106.09685): `scale * up * down` is added to it.
+    LowRank {
+        /// Of `rank` rows, as wide as the matrix.
+        down: usize,
+        /// With as many rows as the matrix, `rank` wide.
+        up: usize,
+        /// alpha over the rank.
+        scale: f32,
+    },
+    /// A factor for each of its rows.
+    Rows(usize),
 }
 
 impl Parameter {
@@ -100,23 +105,43 @@ impl Network {
         let parameter = &mut self.parameters[n];
         let width = parameter.shape[parameter.shape.len() - 1];
         assert!(grids.iter().all(|grid| width.is_multiple_of(grid.block)), "{}: rows of whole blocks", parameter.name);
-        parameter.make_of_others().grids = grids;
+        if !grids.is_empty() {
+            parameter.make_of_others().grids = grids;
+        }
     }
 
-    /// Put an adapter beside every matrix of the blocks that `chosen` names; these matrices stay as they are from now on.
-    /// The upper matrices are zero, the lower ones uniform within 1 / sqrt(columns), as PEFT begins. Gives how many there are.
+    /// Put low-rank matrices beside every matrix of the blocks that `chosen` names; these stay as they are from now on. The
+    /// upper ones are zero, the lower ones uniform within 1 / sqrt(columns), as PEFT begins. Gives how many there are.
     pub fn adapt(&mut self, rank: usize, alpha: f32, chosen: impl Fn(&str) -> bool, seed: u64) -> usize {
-        let (scale, mut chance) = (alpha / rank as f32, Chance(seed));
-        let matrices: Vec<usize> = self.matrices().filter(|n| chosen(&self.parameters[*n].name)).collect();
-        for n in &matrices {
-            let [rows, columns] = [self.parameters[*n].shape[0], self.parameters[*n].shape[1]];
-            let name = self.parameters[*n].name.trim_end_matches(".weight").to_owned();
+        let mut chance = Chance(seed);
+        self.put_beside(chosen, |matrix, next| {
+            let ([rows, columns], name) = ([matrix.shape[0], matrix.shape[1]], matrix.name.trim_end_matches(".weight"));
             let most = 1.0 / (columns as f64).sqrt();
             let values = (0..rank * columns).map(|_| ((2.0 * chance.uniform() - 1.0) * most) as f32).collect();
             let down = Parameter::plain(format!("{name}.lora_A.weight"), vec![rank, columns], values);
             let up = Parameter::plain(format!("{name}.lora_B.weight"), vec![rows, rank], vec![0.0; rows * rank]);
-            let adapter = Adapter { down: self.parameters.len(), up: self.parameters.len() + 1, scale };
-            self.parameters.extend([down, up]);
+            (Adapter::LowRank { down: next, up: next + 1, scale: alpha / rank as f32 }, vec![down, up])
+        })
+    }
+
+    /// Put a factor of 1 beside each row of every matrix of the blocks that `chosen` names; these stay as they are from now
+    /// on. Gives how many matrices there are.
+    pub fn scale_rows(&mut self, chosen: impl Fn(&str) -> bool) -> usize {
+        self.put_beside(chosen, |matrix, next| {
+            let (rows, name) = (matrix.shape[0], matrix.name.trim_end_matches(".weight"));
+            (Adapter::Rows(next), vec![Parameter::plain(format!("{name}.factors"), vec![rows], vec![1.0; rows])])
+        })
+    }
+
+    fn put_beside(
+        &mut self,
+        chosen: impl Fn(&str) -> bool,
+        mut adapter: impl FnMut(&Parameter, usize) -> (Adapter, Vec<Parameter>),
+    ) -> usize {
+        let matrices: Vec<usize> = self.matrices().filter(|n| chosen(&self.parameters[*n].name)).collect();
+        for n in &matrices {
+            let (adapter, parameters) = adapter(&self.parameters[*n], self.parameters.len());
+            self.parameters.extend(parameters);
             self.parameters[*n].make_of_others().adapter = Some(adapter);
             self.parameters[*n].trains = false;
         }
@@ -131,9 +156,6 @@ impl Network {
         let level = self.frame.level;
         for n in 0..self.model {
             let Some(made) = &self.parameters[n].made else { continue };
-            if made.grids.is_empty() && made.adapter.is_none() {
-                continue;
-            }
             let grids = made.grids.clone();
             let mut values = std::mem::take(&mut self.parameters[n].values);
             self.frame.pool.install(|| self.unrounded(n, &mut values));
@@ -148,10 +170,18 @@ impl Network {
     pub(super) fn unrounded(&self, n: usize, values: &mut [f32]) {
         let parameter = &self.parameters[n];
         values.copy_from_slice(parameter.own());
-        let Some(Adapter { down, up, scale }) = parameter.adapter() else { return };
-        let [down, up] = [down, up].map(|n| &self.parameters[n]);
-        let scaled: Vec<f32> = up.values.iter().map(|v| v * scale).collect();
-        let (down, up) = (View::new(&down.values, down.shape[1]), View::new(&scaled, up.shape[1]));
-        super::gemm::multiply(&self.pool, self.frame.level, down.transposed(), up, values, true);
+        match parameter.adapter() {
+            None => {}
+            Some(Adapter::LowRank { down, up, scale }) => {
+                let [down, up] = [down, up].map(|n| &self.parameters[n]);
+                let scaled: Vec<f32> = up.values.iter().map(|v| v * scale).collect();
+                let (down, up) = (View::new(&down.values, down.shape[1]), View::new(&scaled, up.shape[1]));
+                super::gemm::multiply(&self.pool, self.frame.level, down.transposed(), up, values, true);
+            }
+            Some(Adapter::Rows(factors)) => {
+                let rows = values.par_chunks_exact_mut(parameter.shape[1]).zip(&self.parameters[factors].values);
+                rows.for_each(|(row, factor)| row.iter_mut().for_each(|v| *v *= factor));
+            }
+        }
     }
 }
