@@ -2,6 +2,7 @@
 import contextlib
 import importlib
 import sys
+from pathlib import Path
 
 SKIPPED = 77  # the exit status that the Rust side reads as "skipped"
 
@@ -26,12 +27,31 @@ def model(path, context=512, exact=False, **options):
     options |= {f"yarn_{key}": -1.0 for key in ("ext_factor", "attn_factor", "beta_fast", "beta_slow")}
     if exact:
         options |= {"type_k": 0, "type_v": 0}
+    without_amx(llama_cpp.llama_cpp)
     llm = llama_cpp.Llama(str(path), n_ctx=context, n_batch=context, n_threads=2, n_threads_batch=2,
                           verbose=False, **options)
     try:
         yield llm
     finally:
         llm.close()
+
+
+def without_amx(binding):
+    """llama.cpp's products by AMX crash (ggml-org/llama.cpp issue 20824): on CPUs that have it, its others are used. The binding's class has no option for it, so it gets other defaults."""
+    cpu = Path("/proc/cpuinfo")
+    if _PATCHED or not (cpu.exists() and " amx_tile" in cpu.read_text()):
+        return
+    _PATCHED.append(binding.llama_model_default_params)
+
+    def defaults():
+        params = _PATCHED[0]()
+        params.use_extra_bufts = False
+        return params
+
+    binding.llama_model_default_params = defaults
+
+
+_PATCHED = []
 
 
 def quantize(source, out, ftype, imatrix=None):
