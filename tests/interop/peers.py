@@ -37,7 +37,8 @@ def model(path, context=512, exact=False, **options):
 
 
 def without_amx(binding):
-    """llama.cpp's products by AMX crash (ggml-org/llama.cpp issue 20824): on CPUs that have it, its others are used. The binding's class has no option for it, so it gets other defaults."""
+    """llama.cpp's products by AMX crash (ggml-org/llama.cpp issue 20824): on CPUs that have it, its others are used. The
+    binding's class has no option for it, so it gets other defaults."""
     cpu = Path("/proc/cpuinfo")
     if _PATCHED or not (cpu.exists() and " amx_tile" in cpu.read_text()):
         return
