@@ -152,7 +152,7 @@ fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
             let follows = args.r#type.map_or(0, |t| t.base().block as u64);
             let multiple = args.multiple.unwrap_or(MULTIPLE.max(follows));
             let sizes = Sizes { ffn: args.ffn, heads: args.heads, hidden: args.hidden, multiple };
-            if [sizes.ffn, sizes.heads, sizes.hidden].iter().all(Option::is_none) {
+            if sizes.is_empty() {
                 return missing("a size", "pass `--ffn N`, `--heads N` or `--hidden N`");
             }
             Ok(Method::Width { sizes, statistics: statistics(args)? })

@@ -36,9 +36,11 @@ pub(super) fn student(asked: &StudentArg, teacher: Option<&Source>, learning: &L
         (StudentArg::Model(path), _) => open(path),
         (StudentArg::Cut(cut), Some(teacher)) => {
             let sizes = Sizes { ffn: cut.ffn, heads: cut.heads, hidden: cut.hidden, multiple: MULTIPLE };
-            let narrow = [sizes.ffn, sizes.heads, sizes.hidden].iter().any(Option::is_some);
-            let narrowed = if narrow { narrower(teacher, sizes, learning)? } else { teacher.clone() };
-            cut.depth.map_or(Ok(narrowed.clone()), |blocks| shallower(&narrowed, blocks))
+            let narrowed = if sizes.is_empty() { teacher.clone() } else { narrower(teacher, sizes, learning)? };
+            match cut.depth {
+                Some(blocks) => shallower(&narrowed, blocks),
+                None => Ok(narrowed),
+            }
         }
         (StudentArg::Cut(_), None) => {
             let problem = "there is no teacher that the student could be cut from".to_owned();

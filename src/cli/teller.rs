@@ -50,9 +50,8 @@ impl Teller {
         let memory = peak_memory().map_or(String::new(), |bytes| format!("  {}", human_bytes(bytes)));
         line += &format!("  lr {:.2e}  {rate:.0} tokens/s{memory}  {} left", metric.lr, duration(left));
         if let Some(heldout) = &metric.heldout {
-            let kl = heldout.kl.map_or(String::new(), |kl| format!("KL {kl:.4}, "));
             let best = if heldout.best { ", best" } else { "" };
-            line += &format!("  held-out: {kl}perplexity {:.3}{best}", heldout.perplexity);
+            line += &format!("  held-out: {heldout}{best}");
         }
         eprintln!("{line}");
     }

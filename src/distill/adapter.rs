@@ -1,6 +1,7 @@
 //! Adapters as PEFT loads them, onto the student that they were trained beside.
 
 use super::file;
+use super::student::module;
 use crate::error::{Error, Result};
 use crate::model::train::Network;
 use serde_json::json;
@@ -17,14 +18,13 @@ const PREFIX: &str = "base_model.model.";
 /// [`Error::Io`].
 pub fn write_adapter(network: &Network, (rank, alpha): (usize, f32), base: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let last = |name: &str| name.rsplit('.').nth(1).unwrap_or_default().to_owned();
     let (mut targets, mut saved, mut biases) = (BTreeSet::new(), BTreeSet::new(), false);
     let mut tensors = Vec::new();
     for parameter in network.parameters().iter().filter(|p| p.trains) {
         match parameter.name.strip_suffix(".lora_A.weight") {
-            Some(of) => _ = targets.insert(last(&format!("{of}.weight"))),
+            Some(of) => _ = targets.insert(module(of)),
             None if parameter.name.ends_with(".bias") => biases = true,
-            None if parameter.shape.len() == 1 => _ = saved.insert(last(&parameter.name)),
+            None if parameter.shape.len() == 1 => _ = saved.insert(module(&parameter.name)),
             None => {}
         }
         tensors.push((format!("{PREFIX}{}", parameter.name), &parameter.shape[..], &parameter.values[..]));

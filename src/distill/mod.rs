@@ -32,6 +32,7 @@ use cache::Top;
 use lesson::{Lesson, Teacher};
 use serde::{Deserialize, Serialize};
 use state::Reached;
+use std::fmt;
 use std::time::Instant;
 use tersor_kernels::Level;
 
@@ -72,6 +73,15 @@ pub struct Heldout {
     pub kl: Option<f64>,
     /// No measurement before was better.
     pub best: bool,
+}
+
+impl fmt::Display for Heldout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(kl) = self.kl {
+            write!(f, "KL {kl:.4}, ")?;
+        }
+        write!(f, "perplexity {:.3}", self.perplexity)
+    }
 }
 
 impl Heldout {
@@ -290,8 +300,10 @@ impl Run<'_> {
             sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
         }
         let [loss, divergence, cross_entropy, far] = sums.map(|sum| sum / (settings.batch * settings.context) as f64);
-        let hidden = settings.matching.as_ref().map(|matching| far / matching.pairs.len() as f64);
-        let loss = loss + settings.matching.as_ref().map_or(0.0, |m| f64::from(m.weight)) * hidden.unwrap_or(0.0);
+        let (loss, hidden) = settings.matching.as_ref().map_or((loss, None), |matching| {
+            let hidden = far / matching.pairs.len() as f64;
+            (loss + f64::from(matching.weight) * hidden, Some(hidden))
+        });
         let gradient = self.network.gradient_norm(gradients);
         if !loss.is_finite() || !gradient.is_finite() {
             return Err(Error::Diverged {

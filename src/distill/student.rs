@@ -5,6 +5,7 @@ use crate::model::train::Network;
 use crate::plan::{Container, Input};
 use crate::recipe::{FileType, Recipe, Target, resolve};
 use crate::source::Source;
+use std::collections::BTreeSet;
 use tersor_kernels::{Class, Format};
 
 /// What learns in place of matrices, beside norms and biases.
@@ -38,19 +39,14 @@ impl Recovery {
     /// # Errors
     /// [`Error::Usage`] when a target is no Linear.
     pub fn apply(&self, network: &mut Network, seed: u64) -> Result<()> {
-        let is = |name: &str, target: &str| name.trim_end_matches(".weight").rsplit('.').next() == Some(target);
-        let names: Vec<String> = network.matrices().map(|n| network.parameters()[n].name.clone()).collect();
-        if let Some(target) = self.targets.iter().find(|target| !names.iter().any(|name| is(name, target))) {
+        let names: BTreeSet<&str> = network.matrices().map(|n| module(&network.parameters()[n].name)).collect();
+        if let Some(target) = self.targets.iter().find(|target| !names.contains(target.as_str())) {
             let problem = format!("no Linear of the blocks is called `{target}`");
-            let last =
-                |name: &String| name.trim_end_matches(".weight").rsplit('.').next().unwrap_or_default().to_owned();
-            let mut known: Vec<String> = names.iter().map(last).collect();
-            known.sort();
-            known.dedup();
+            let known: Vec<&str> = names.into_iter().collect();
             return Err(Error::Usage { problem, hint: format!("choose among {}", known.join(", ")) });
         }
         network.parameters_mut().iter_mut().for_each(|p| p.trains = p.shape.len() == 1);
-        let chosen = |name: &str| self.targets.is_empty() || self.targets.iter().any(|target| is(name, target));
+        let chosen = |name: &str| self.targets.is_empty() || self.targets.iter().any(|target| target == module(name));
         match self.beside {
             Beside::Lora { rank, alpha } => _ = network.adapt(rank, alpha, chosen, seed),
             Beside::Scales => _ = network.scale_rows(chosen),
@@ -58,6 +54,12 @@ impl Recovery {
         }
         Ok(())
     }
+}
+
+/// The last part of a module's name, such as `q_proj`, where `name` is that of it or of its weight.
+pub(super) fn module(name: &str) -> &str {
+    let name = name.strip_suffix(".weight").unwrap_or(name);
+    name.rsplit_once('.').map_or(name, |(_, last)| last)
 }
 
 /// Let `network` compute with weights of bf16; what updates change stays f32.
@@ -75,11 +77,13 @@ pub fn halve(network: &mut Network) -> Result<()> {
 /// # Errors
 /// Those of [`resolve`]; weights that a format cannot hold.
 pub fn round(network: &mut Network, source: &Source, to: &'static FileType) -> Result<()> {
-    let written = network.to_source(source)?;
-    let job = resolve(&written, &Recipe::new(Container::Gguf, Target::Type(to)))?;
+    // A fresh one has no tensors there yet.
+    let made = source.tensors().is_empty().then(|| network.to_source(source)).transpose()?;
+    let source = made.as_ref().unwrap_or(source);
+    let job = resolve(source, &Recipe::new(Container::Gguf, Target::Type(to)))?;
     for tensor in &job.plan.tensors {
         let Input::Stored { id, .. } = tensor.input else { continue };
-        let stored = written.tensor(id);
+        let stored = source.tensor(id);
         let parameter = network.parameters().iter().position(|p| p.name == stored.name);
         let grids: Vec<&'static Format> =
             [stored.format, tensor.format].into_iter().filter(|f| f.name != "f32").collect();

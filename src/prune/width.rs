@@ -32,6 +32,13 @@ pub struct Sizes {
     pub multiple: u64,
 }
 
+impl Sizes {
+    /// Nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        [self.ffn, self.heads, self.hidden].iter().all(Option::is_none)
+    }
+}
+
 /// A size, as it was and as it is.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct SizeChange {

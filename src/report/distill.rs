@@ -129,10 +129,14 @@ impl DistillReport {
         lines.push(("learnt", format!("{} steps, {} tokens, {rate}", self.steps, self.tokens)));
         for (name, heldout) in [("before", &self.before), ("after", &self.after)] {
             let Some(heldout) = heldout else { continue };
-            let kl = heldout.kl.map_or(String::new(), |kl| format!("KL {kl:.4}, "));
-            let step = if name == "after" { format!(", step {}", self.step) } else { String::new() };
-            let step = self.quantize.map_or(step.clone(), |kind| format!("{step}, rounded to {kind}"));
-            lines.push((name, format!("{kl}perplexity {:.3} on held-out text{step}", heldout.perplexity)));
+            let mut told = format!("{heldout} on held-out text");
+            if name == "after" {
+                told += &format!(", step {}", self.step);
+            }
+            if let Some(kind) = self.quantize {
+                told += &format!(", rounded to {kind}");
+            }
+            lines.push((name, told));
         }
         lines.push(("size", human_bytes(self.bytes)));
         lines

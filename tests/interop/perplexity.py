@@ -12,9 +12,8 @@ from peers import log_softmax, logits, model, require, tokenize
 np = require("numpy", "llama_cpp")[0]
 
 # Relative. What differs is the rounding of activations: for K formats tersor has a scale for 32 of them, ggml one for 256, so
-# its divergence may be lower. The perplexity of so few contexts goes up or down with it: llama.cpp's own figure for q4_k_m
-# moves by .6 % between the kernels of two CPUs.
-PERPLEXITY_OFF = 0.015
+# its figures may be lower. llama.cpp's own figure for q4_k_m moves by .6 % between the kernels of two CPUs.
+PERPLEXITY_ABOVE, PERPLEXITY_BELOW = {"q4_k_m": 0.012}, 0.01
 KL_ABOVE = 0.03
 
 
@@ -40,7 +39,7 @@ def check(text, base_path, path, found):
     ours = found["perplexity"]["value"], found["kl"]["mean"]
     name = Path(path).stem.rsplit("-", 1)[1]
     print(f"{name}: perplexity {ours[0]:.4f}, llama.cpp {theirs[0]:.4f}; mean KL {ours[1]:.6f}, llama.cpp {theirs[1]:.6f}")
-    assert abs(ours[0] / theirs[0] - 1) < PERPLEXITY_OFF, "another perplexity"
+    assert -PERPLEXITY_BELOW < ours[0] / theirs[0] - 1 < PERPLEXITY_ABOVE.get(name, 0.003), "another perplexity"
     # The base beside itself.
     assert path == base_path or ours[1] < (1 + KL_ABOVE) * theirs[1], "a larger divergence"
 

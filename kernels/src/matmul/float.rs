@@ -40,24 +40,36 @@ impl<T: Floats> level::Body for Body<T> {
         let mut n = 0;
         while n < count {
             let pair = L::PAIRS && n + 1 < count;
-            for (first, count, values) in x.tiles(L::COLUMNS) {
-                let at = (n, first);
-                match count {
-                    6 if L::COLUMNS >= 6 && pair => columns::<L, T, 2, 6>(l, panels, values, out, at),
-                    6 if L::COLUMNS >= 6 => columns::<L, T, 1, 6>(l, panels, values, out, at),
-                    4 if L::COLUMNS >= 4 && pair => columns::<L, T, 2, 4>(l, panels, values, out, at),
-                    4 if L::COLUMNS >= 4 => columns::<L, T, 1, 4>(l, panels, values, out, at),
-                    2 if L::COLUMNS >= 2 && pair => columns::<L, T, 2, 2>(l, panels, values, out, at),
-                    2 if L::COLUMNS >= 2 => columns::<L, T, 1, 2>(l, panels, values, out, at),
-                    _ => {
-                        one_column::<L, T>(l, panels, values, out, at);
-                        if pair {
-                            one_column::<L, T>(l, panels, values, out, (n + 1, first));
-                        }
-                    }
+            for (first, width, values) in x.tiles(L::COLUMNS) {
+                if pair {
+                    tile::<L, T, 2>(l, panels, width, values, out, (n, first));
+                } else {
+                    tile::<L, T, 1>(l, panels, width, values, out, (n, first));
                 }
             }
             n += if pair { 2 } else { 1 };
+        }
+    }
+}
+
+/// `P` panels times a tile of `width` columns, from those of `at` on.
+#[inline(always)]
+fn tile<L: DotLanes, T: Floats, const P: usize>(
+    l: L,
+    panels: Panels<'_>,
+    width: usize,
+    values: &[f32],
+    out: &mut Out<'_>,
+    at: (usize, usize),
+) {
+    match width {
+        6 if L::COLUMNS >= 6 => columns::<L, T, P, 6>(l, panels, values, out, at),
+        4 if L::COLUMNS >= 4 => columns::<L, T, P, 4>(l, panels, values, out, at),
+        2 if L::COLUMNS >= 2 => columns::<L, T, P, 2>(l, panels, values, out, at),
+        _ => {
+            for p in 0..P {
+                one_column::<L, T>(l, panels, values, out, (at.0 + p, at.1));
+            }
         }
     }
 }

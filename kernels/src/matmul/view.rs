@@ -115,24 +115,16 @@ impl Matrix {
     pub fn from_view(level: Level, view: View<'_>) -> Matrix {
         let f32 = Format::by_name("f32").expect("a row of the table");
         let mut matrix = Matrix::new(f32, view.rows(), view.columns()).expect("values in memory have products");
-        matrix.fill(level, view);
+        matrix.refill(level, view);
         matrix
     }
 
-    /// Become that of `view`, in the same memory if it has the same sizes.
+    /// Become that of `view`, in the same memory.
     ///
     /// # Panics
-    /// For matrices of other formats.
+    /// For matrices of another format or size.
     pub fn refill(&mut self, level: Level, view: View<'_>) {
-        assert_eq!(self.format.name, "f32");
-        if (self.rows, self.columns) == (view.rows(), view.columns()) {
-            self.fill(level, view);
-        } else {
-            *self = Matrix::from_view(level, view);
-        }
-    }
-
-    fn fill(&mut self, level: Level, view: View<'_>) {
+        assert_eq!((self.format.name, self.rows, self.columns), ("f32", view.rows, view.columns));
         let mut values = Vec::new();
         for panel in self.panels_mut() {
             let turned = if view.transposed || panel.rows.len() < PANEL {

@@ -114,21 +114,16 @@ impl Network {
 
     /// What Linears give that share an input.
     fn dense<const N: usize>(&self, dense: [&Dense; N], x: &[f32]) -> [Buffer<'_>; N] {
-        let rows = x.len() / self.weight(dense[0].weight).columns();
-        let mut y = dense.map(|dense| self.pool.take(rows * self.width(dense)));
-        let mut to = y.iter_mut();
-        self.dense_into(dense.map(|dense| (dense, &mut **to.next().expect("one for each"))), x, false);
+        let columns = View::new(x, self.weight(dense[0].weight).columns());
+        let mut y = dense.map(|dense| self.pool.take(columns.rows() * self.width(dense)));
+        let products = dense.iter().zip(&mut y).map(|(dense, y)| (self.weight(dense.weight), &mut y[..]));
+        multiply_each(&self.pool, self.frame.level, products, columns, false);
+        dense.iter().zip(&mut y).for_each(|(dense, y)| self.add_bias(dense, y));
         y
     }
 
-    fn dense_into<const N: usize>(&self, products: [(&Dense, &mut [f32]); N], x: &[f32], adds: bool) {
-        let dense = products.each_ref().map(|(dense, _)| *dense);
-        let mut products = products.map(|(dense, to)| (self.weight(dense.weight), to));
-        let columns = View::new(x, products[0].0.columns());
-        let to = products.each_mut().map(|(weight, to)| (*weight, &mut **to));
-        multiply_each(&self.pool, self.frame.level, to, columns, adds);
-        for ((_, y), dense) in products.into_iter().zip(dense) {
-            let Some(bias) = dense.bias.map(|n| &self.parameters[n].values) else { continue };
+    fn add_bias(&self, dense: &Dense, y: &mut [f32]) {
+        if let Some(bias) = dense.bias.map(|n| &self.parameters[n].values) {
             y.par_chunks_exact_mut(bias.len()).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
         }
     }
@@ -136,7 +131,9 @@ impl Network {
     /// x += dropout(linear(y))
     fn add_dense(&self, step: &Step<'_>, dense: &Dense, y: &[f32], x: &mut [f32], place: usize) {
         if step.dropout.is_none() {
-            return self.dense_into([(dense, x)], y, true);
+            let weight = self.weight(dense.weight);
+            multiply(&self.pool, self.frame.level, weight, View::new(y, weight.columns()), x, true);
+            return self.add_bias(dense, x);
         }
         let [mut out] = self.dense([dense], y);
         step.drop(&mut out, place);

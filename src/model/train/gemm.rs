@@ -23,10 +23,10 @@ pub(super) fn multiply(pool: &Pool, level: Level, rows: View<'_>, columns: View<
 }
 
 /// The same for several matrices with the same columns, which are packed once.
-pub(super) fn multiply_each<const N: usize>(
+pub(super) fn multiply_each<'a>(
     pool: &Pool,
     level: Level,
-    products: [(View<'_>, &mut [f32]); N],
+    products: impl IntoIterator<Item = (View<'a>, &'a mut [f32])>,
     columns: View<'_>,
     adds: bool,
 ) {

@@ -59,10 +59,8 @@ impl Network {
         if own == width {
             return;
         }
-        let (mut chance, most) = (Chance(seed), 1.0 / (own as f64).sqrt());
-        let values = (0..width * own).map(|_| ((2.0 * chance.uniform() - 1.0) * most) as f32).collect();
         self.projection = Some(self.parameters.len());
-        self.parameters.push(Parameter::plain("projection.weight".into(), vec![width, own], values));
+        self.parameters.push(Parameter::uniform("projection.weight".into(), [width, own], &mut Chance(seed)));
     }
 
     /// How far the hidden states `x` are from `wanted`, summed over tokens; the gradient of that is added to `d` and `to`.

@@ -55,6 +55,13 @@ impl Parameter {
         Parameter { name, shape, values, trains: true, made: None }
     }
 
+    /// A matrix by chance, uniform within 1 / sqrt(columns), as linear layers of PyTorch begin.
+    pub(super) fn uniform(name: String, [rows, columns]: [usize; 2], chance: &mut Chance) -> Parameter {
+        let most = 1.0 / (columns as f64).sqrt();
+        let values = (0..rows * columns).map(|_| ((2.0 * chance.uniform() - 1.0) * most) as f32).collect();
+        Parameter::plain(name, vec![rows, columns], values)
+    }
+
     /// What an update changes.
     pub fn own(&self) -> &[f32] {
         self.made.as_ref().map_or(&self.values, |made| &made.own)
@@ -116,9 +123,7 @@ impl Network {
         let mut chance = Chance(seed);
         self.put_beside(chosen, |matrix, next| {
             let ([rows, columns], name) = ([matrix.shape[0], matrix.shape[1]], matrix.name.trim_end_matches(".weight"));
-            let most = 1.0 / (columns as f64).sqrt();
-            let values = (0..rank * columns).map(|_| ((2.0 * chance.uniform() - 1.0) * most) as f32).collect();
-            let down = Parameter::plain(format!("{name}.lora_A.weight"), vec![rank, columns], values);
+            let down = Parameter::uniform(format!("{name}.lora_A.weight"), [rank, columns], &mut chance);
             let up = Parameter::plain(format!("{name}.lora_B.weight"), vec![rows, rank], vec![0.0; rows * rank]);
             (Adapter::LowRank { down: next, up: next + 1, scale: alpha / rank as f32 }, vec![down, up])
         })
