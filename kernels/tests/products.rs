@@ -275,9 +275,9 @@ fn products_of_views_add_up() {
         let mut y = vec![1.0; rows * columns];
         let mut out = Out::new(&mut y, rows, columns);
         for (n, part) in [0..20, 20..50].into_iter().enumerate() {
-            let matrix = Matrix::from_view(level, a.part(0..rows, part.clone()));
+            let matrix = Matrix::from_view(level, Input::F32, a.part(0..rows, part.clone()));
             let mut x = Activations::new(level);
-            x.pack_view(b.part(0..columns, part));
+            x.pack_view(Input::F32, b.part(0..columns, part));
             matrix.multiply(level, 0..matrix.panels(), &x, &mut out.columns_mut(0..columns, n > 0));
         }
         y
@@ -289,5 +289,64 @@ fn products_of_views_add_up() {
     for level in Level::available() {
         let (a, b) = (View::new(&a_across, rows).transposed(), View::new(&b_across, columns).transposed());
         assert_eq!(halves(a, b, level), wanted, "{}", level.name());
+    }
+}
+
+/// Round half to even to bf16; what is below 2^-56 is zero.
+fn to_bf16(value: f32) -> f32 {
+    let bits = value.to_bits();
+    let rounded = f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000);
+    if rounded.abs() < 2f32.powi(-56) { 0.0 } else { rounded }
+}
+
+#[test]
+fn products_of_bf16_have_the_same_bits_at_every_level() {
+    let mut random = Random(8);
+    for (rows, depth, columns) in [(1, 1, 1), (16, 32, 16), (37, 50, 13), (48, 224, 33), (70, 129, 64)] {
+        let (mut a, b) = (random.values(rows * depth), random.values(columns * depth));
+        // Far apart, and far below what counts.
+        a.iter_mut().enumerate().for_each(|(n, a)| *a *= 2f32.powi([0, -20, -60, -130, 9][n % 5]));
+        let across = |values: &[f32], width: usize| -> Vec<f32> {
+            (0..width).flat_map(|c| values.iter().skip(c).step_by(width).copied().collect::<Vec<_>>()).collect()
+        };
+        let (a_across, b_across) = (across(&a, depth), across(&b, depth));
+        let products = |level: Level, a: View<'_>, b: View<'_>| {
+            let matrix = Matrix::from_view(level, Input::Bf16, a);
+            let mut x = Activations::new(level);
+            x.pack_view(Input::Bf16, b);
+            let mut y = vec![f32::NAN; rows * columns];
+            matrix.multiply(level, 0..matrix.panels(), &x, &mut Out::new(&mut y, rows, columns));
+            y
+        };
+        let wanted = products(Level::SCALAR, View::new(&a, depth), View::new(&b, depth));
+        let (a_rounded, b_rounded): (Vec<f32>, Vec<f32>) =
+            (a.iter().copied().map(to_bf16).collect(), b.iter().copied().map(to_bf16).collect());
+        for (y, (sum, size)) in wanted.iter().zip(defined(&a_rounded, Input::Bf16, &b_rounded, rows, depth)) {
+            assert!((f64::from(*y) - sum).abs() <= size * 2e-6, "{rows} x {depth} x {columns}: {y} for {sum}");
+        }
+        let bytes: Vec<u8> = a.iter().flat_map(|a| ((to_bf16(*a).to_bits() >> 16) as u16).to_le_bytes()).collect();
+        let mut stored = Matrix::bf16(rows, depth);
+        for mut panel in stored.panels_mut() {
+            let (start, end) = (panel.rows.start * panel.row_bytes, panel.rows.end * panel.row_bytes);
+            panel.fill(&bytes[start..end]);
+        }
+        for level in Level::available() {
+            let name = level.name();
+            assert_eq!(products(level, View::new(&a, depth), View::new(&b, depth)), wanted, "{name}");
+            let (a, b_view) = (View::new(&a_across, rows).transposed(), View::new(&b_across, columns).transposed());
+            assert_eq!(products(level, a, b_view), wanted, "{name}: transposed, {rows} x {depth} x {columns}");
+            assert_eq!(multiply(&stored, level, &b), wanted, "{name}: as stored");
+        }
+    }
+}
+
+#[test]
+fn products_of_bf16_keep_what_is_no_number() {
+    for level in Level::available() {
+        let mut values = vec![1.0; 16 * 40];
+        values[17] = f32::NAN;
+        let x = vec![2.0; 40];
+        let y = multiply(&Matrix::from_view(level, Input::Bf16, View::new(&values, 40)), level, &x);
+        assert!(y[0].is_nan() && y[1..].iter().all(|y| *y == 80.0), "{}: {y:?}", level.name());
     }
 }

@@ -4,7 +4,7 @@ mod distill;
 mod prune;
 
 pub(super) use distill::{
-    BesideArg, DistillArgs, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs, WeightsArg,
+    BesideArg, DistillArgs, FloatArg, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs,
 };
 pub(super) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
 

@@ -5,7 +5,6 @@ use super::{eval, model};
 use crate::bench::{Load, run as measure};
 use crate::error::{Error, Result};
 use crate::generate::{Request, Sampling, generate};
-use crate::machine::all_threads;
 use crate::model::{Model, Weights};
 use crate::progress::Silent;
 use crate::report::{Compared, Comparison, Sample};
@@ -31,10 +30,10 @@ pub(super) struct Known {
 
 impl Known {
     /// Load it from `source`.
-    pub(super) fn load(source: Source, threads: usize, quiet: bool) -> Result<Known> {
+    pub(super) fn load(source: Source, weights: Weights, threads: usize, quiet: bool) -> Result<Known> {
         let (name, bytes) = (source.name.clone(), source.bytes());
-        let weights = source.tensors().iter().map(|t| t.shape.values()).sum();
-        Ok(Known { model: model::load(source, Weights::AsStored, threads, quiet)?, name, bytes, weights })
+        let values = source.tensors().iter().map(|t| t.shape.values()).sum();
+        Ok(Known { model: model::load(source, weights, threads, quiet)?, name, bytes, weights: values })
     }
 
     pub(super) fn model(&self) -> &Model {
@@ -49,9 +48,10 @@ pub(super) fn compare(
     teacher: Option<Known>,
     heldout: Option<&Windows>,
     texts: &[&[u32]],
+    threads: usize,
     quiet: bool,
 ) -> Result<Option<Comparison>> {
-    match compared(folder, teacher, heldout, texts, quiet) {
+    match compared(folder, teacher, heldout, texts, threads, quiet) {
         Err(Error::Interrupted) => Ok(None),
         other => other.map(Some),
     }
@@ -62,11 +62,12 @@ fn compared(
     teacher: Option<Known>,
     heldout: Option<&Windows>,
     texts: &[&[u32]],
+    threads: usize,
     quiet: bool,
 ) -> Result<Comparison> {
     let source = Source::open(folder)?;
     let metadata = metadata_of(&source)?.into_owned();
-    let student = Known::load(source, all_threads(), quiet)?;
+    let student = Known::load(source, Weights::AsStored, threads, quiet)?;
     let taught = teacher.is_some();
     let (mut models, mut rows) = (Vec::new(), Vec::new());
     for Known { model, name, bytes, weights } in teacher.into_iter().chain([student]) {
@@ -104,8 +105,7 @@ fn compared(
         samples.push(Sample { prompt: read(&mut decoder, prompt), continuations });
     }
     let total = (LOAD.prompt + LOAD.tokens) * (LOAD.repetitions + 1) * models.len();
-    let all = [all_threads()];
-    let speeds = metered(quiet, Unit::Tokens, total as u64, |meter| measure(&mut models, &all, &LOAD, meter))?;
+    let speeds = metered(quiet, Unit::Tokens, total as u64, |meter| measure(&mut models, &[threads], &LOAD, meter))?;
     for (row, speed) in rows.iter_mut().zip(speeds.iter().flatten()) {
         (row.prefill, row.decode) = (speed.prefill.median, speed.decode.median);
     }

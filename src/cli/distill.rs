@@ -1,6 +1,6 @@
 //! `tersor distill` and `tersor train`.
 
-use super::args::{BesideArg, DistillArgs, TrainArgs, TrainingArgs, WeightsArg};
+use super::args::{BesideArg, DistillArgs, FloatArg, TrainArgs, TrainingArgs};
 use super::compare::{Known, compare};
 use super::interrupt::Writing;
 use super::progress::{Unit, metered};
@@ -14,6 +14,7 @@ use crate::distill::{
 };
 use crate::error::{Error, Result, human_bytes};
 use crate::machine::available_memory;
+use crate::model::Weights;
 use crate::model::train::Network;
 use crate::plan::Container;
 use crate::recipe::{Recipe, Target};
@@ -100,10 +101,14 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     let state = State::open(&output, description, args.write.force)?;
     let folder = state.folder.clone();
     let name = (student.name.clone(), lessons.teacher.as_ref().map(|t| t.name.clone()));
-    let mut teacher = lessons.teacher.clone();
+    let teacher = |weights| {
+        let source = lessons.teacher.clone();
+        source.map(|source| Known::load(source, weights, threads, quiet)).transpose()
+    };
     // With predictions at hand, the teacher is for held-out text alone.
     let needed = lessons.cache.is_none() || heldout.is_some();
-    let mut known = teacher.take_if(|_| needed).map(|source| Known::load(source, threads, quiet)).transpose()?;
+    let weights = if settings.matmul_bf16 { Weights::Bf16 } else { Weights::AsStored };
+    let mut known = if needed { teacher(weights)? } else { None };
     let run = Run {
         network,
         teacher: known.as_ref().map(Known::model),
@@ -126,11 +131,12 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     State::finish(&folder)?;
     let mut report = DistillReport::new(&output, name, &settings, &learnt, &folder, bytes);
     drop(learnt);
-    if let Some(source) = teacher {
-        known = Some(Known::load(source, threads, quiet)?);
+    if known.is_none() || weights != Weights::AsStored {
+        drop(known.take());
+        known = teacher(Weights::AsStored)?;
     }
     let texts = heldout.as_ref().map_or_else(|| vec![tokens.fixed(0).0], |windows| windows.iter().collect());
-    report.comparison = compare(&output, known, heldout.as_ref(), &texts, quiet)?;
+    report.comparison = compare(&output, known, heldout.as_ref(), &texts, threads, quiet)?;
     tell(&report, &folder, args.write.json)
 }
 
@@ -172,6 +178,9 @@ fn prepare(
     student: &Source,
     teacher: Option<&Source>,
 ) -> Result<()> {
+    if settings.matmul_bf16 {
+        network.multiply_in_bf16();
+    }
     if settings.bf16 {
         distill::halve(network)?;
     }
@@ -239,7 +248,8 @@ fn settings(args: &TrainingArgs, lessons: &Lessons) -> Settings {
         patience: args.patience,
         recompute: args.recompute,
         recover,
-        bf16: args.weights == WeightsArg::Bf16,
+        matmul_bf16: args.matmul == FloatArg::Bf16,
+        bf16: args.weights == FloatArg::Bf16,
         quantize: args.quantize.map(|kind| kind.name),
     }
 }
@@ -272,7 +282,7 @@ fn planned(settings: &Settings, tokens: &Tokens, network: &Network, memory: u64)
 fn check_memory(args: &TrainingArgs, student: &Source) -> Result<u64> {
     // Weight, gradient and moments, or the weight alone; and what it is made of.
     let learns = if args.recover.is_some() { 1 } else { 4 };
-    let made = args.recover.is_some() || args.quantize.is_some() || args.weights == WeightsArg::Bf16;
+    let made = args.recover.is_some() || args.quantize.is_some() || args.weights == FloatArg::Bf16;
     let copies = learns + u64::from(made);
     let needed = Network::memory(&student.settings()?, copies, args.batch * args.texts.ctx, args.recompute);
     let bound = args.write.memory.map(|mib| u64::from(mib) << 20).or_else(available_memory);

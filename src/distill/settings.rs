@@ -56,6 +56,8 @@ pub struct Settings {
     pub recompute: bool,
     /// Only so much learns; all of the student without it.
     pub recover: Option<Recovery>,
+    /// Student and teacher multiply in bf16, with sums in f32.
+    pub matmul_bf16: bool,
     /// The student computes with weights of bf16, see [`super::halve`].
     pub bf16: bool,
     /// The name of the file type whose rounding the student computes with, see [`super::round`].

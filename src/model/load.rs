@@ -12,7 +12,7 @@ use crate::source::{Origin, Source};
 use crate::tensor::TensorId;
 use rayon::prelude::*;
 use tersor_kernels::matmul::{Matrix, PANEL};
-use tersor_kernels::{Class, Format, Level};
+use tersor_kernels::{Class, Encoding, Format, Level, NonFinite};
 
 impl Model {
     /// Load all weights. `progress` hears of bytes of the source.
@@ -197,22 +197,31 @@ impl Loader<'_> {
         Matrix::sparse(rows as usize, columns as usize, &kept).filter(|sparse| sparse.bytes() < dense)
     }
 
-    /// A matrix in its own format, or in f32 where that has no products or none are wanted of it.
-    fn matrix(&self, id: TensorId, order: Reorder) -> Result<Matrix> {
+    /// The matrix of a tensor, still to be filled: in its own format, or in f32 where that has no products or others are wanted.
+    fn empty(&self, id: TensorId, order: Reorder) -> Option<Matrix> {
         let tensor = self.source.tensor(id);
         let (rows, columns) = (tensor.shape.rows() as usize, tensor.shape.cols() as usize);
         let f32 = Format::by_name("f32").expect("a row of the table");
-        let decoded = self.weights == Weights::Decoded && tensor.format.class == Class::Block;
-        let dense = || Matrix::new(tensor.format, rows, columns);
-        let own = if decoded { None } else { self.sparse(id, order).or_else(dense) };
-        let keep = own.is_some();
-        let matrix = own.or_else(|| Matrix::new(f32, rows, columns));
-        let mut matrix = matrix.ok_or_else(|| self.source.unreadable(id))?;
-        let row_bytes = tensor.bytes as usize / rows.max(1);
-        let decode = tensor.format.decoder().filter(|_| !keep);
-        if !keep && decode.is_none() {
-            return Err(self.source.unreadable(id));
-        }
+        let own = match (self.weights, tensor.format.class) {
+            (Weights::Bf16, Class::Float) => Some(Matrix::bf16(rows, columns)),
+            (Weights::Decoded, Class::Block) => None,
+            _ => self.sparse(id, order).or_else(|| Matrix::new(tensor.format, rows, columns)),
+        };
+        own.or_else(|| Matrix::new(f32, rows, columns))
+    }
+
+    fn matrix(&self, id: TensorId, order: Reorder) -> Result<Matrix> {
+        let tensor = self.source.tensor(id);
+        let unreadable = || self.source.unreadable(id);
+        let mut matrix = self.empty(id, order).ok_or_else(unreadable)?;
+        let (row_bytes, columns, to) =
+            (tensor.bytes as usize / matrix.rows().max(1), matrix.columns(), matrix.format());
+        let change = if tensor.format == to {
+            None
+        } else {
+            Some(tensor.format.decoder().zip(to.encoder()).ok_or_else(unreadable)?)
+        };
+        let how = Encoding { non_finite: NonFinite::Keep, ..Encoding::default() };
         let panels: Vec<_> = matrix.panels_mut().collect();
         panels.into_par_iter().try_for_each(|mut panel| {
             let mut stored = vec![0; panel.rows.len() * row_bytes];
@@ -224,10 +233,12 @@ impl Loader<'_> {
                 }
             }
             let read = stored.len() as u64;
-            if let Some(decode) = decode {
+            if let Some((decode, encode)) = change {
                 let mut values = vec![0.0; panel.rows.len() * columns];
                 decode(self.level, &stored, &mut values);
-                stored = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                stored.resize(panel.rows.len() * panel.row_bytes, 0);
+                let unwritable = |_| Error::unwritable(&tensor.name, to.name);
+                encode(self.level, &values, &how, &mut stored).map_err(unwritable)?;
             }
             panel.fill(&stored);
             self.progress.advance(read);

@@ -35,6 +35,8 @@ pub enum Weights {
     AsStored,
     /// Decoded to f32, with activations of f32: what the weights alone are worth.
     Decoded,
+    /// As they are stored, floats and activations rounded to bf16.
+    Bf16,
 }
 
 /// A model in memory. The embedding stays in its file.

@@ -9,7 +9,7 @@ pub(super) struct Bf16;
 
 /// Round half to even; a NaN stays a (quiet) NaN.
 #[inline(always)]
-fn round(x: f32) -> u16 {
+pub(crate) fn round(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
     if bits & 0x7fff_ffff > 0x7f80_0000 { (bits >> 16) as u16 | 64 } else { rounded }

@@ -35,6 +35,7 @@ use crate::Level;
 use crate::matmul::Product;
 use crate::simd::Lanes;
 
+pub(crate) use bf16::round as round_to_bf16;
 pub(crate) use block32::sixteen;
 pub(crate) use q8_0::Q8_0;
 pub use table::FORMATS;

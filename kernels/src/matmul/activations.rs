@@ -2,6 +2,7 @@
 
 use super::View;
 use super::level;
+use super::pairs;
 use crate::Level;
 use crate::simd::DotLanes;
 
@@ -12,6 +13,8 @@ pub enum Input {
     Int8,
     /// The values themselves.
     F32,
+    /// Values rounded to bf16, half to even; those below 2^-56 are zero.
+    Bf16,
 }
 
 /// Values that share a scale.
@@ -35,7 +38,7 @@ pub struct Activations {
     level: Level,
     width: usize,
     columns: usize,
-    /// As [`Input::Int8`]: block by block, the columns of each.
+    /// As [`Input::Int8`]: block by block, the columns of each. As [`Input::Bf16`]: see [`super::pairs`].
     blocks: Vec<Block>,
     /// As [`Input::F32`]: tile by tile; in each, row by row of as many values as the tile has columns.
     values: Vec<f32>,
@@ -53,14 +56,24 @@ impl Activations {
     /// When the values are no whole number of columns, or columns no whole number of blocks of an [`Input::Int8`].
     pub fn pack(&mut self, input: Input, values: &[f32], width: usize) {
         assert!(width > 0 && values.len().is_multiple_of(width));
-        assert!(input == Input::F32 || width.is_multiple_of(BLOCK));
+        assert!(input != Input::Int8 || width.is_multiple_of(BLOCK));
+        if input == Input::Bf16 {
+            return self.pack_view(input, View::new(values, width));
+        }
         (self.input, self.width, self.columns) = (input, width, values.len() / width);
         level::pack(self.level, self, values);
     }
 
-    /// Pack the rows of `view`, each a column of activations, as [`Input::F32`].
-    pub fn pack_view(&mut self, view: View<'_>) {
-        (self.input, self.width, self.columns) = (Input::F32, view.columns(), view.rows());
+    /// Pack the rows of `view`, each a column of activations.
+    ///
+    /// # Panics
+    /// For an [`Input::Int8`].
+    pub fn pack_view(&mut self, input: Input, view: View<'_>) {
+        assert!(input != Input::Int8);
+        (self.input, self.width, self.columns) = (input, view.columns(), view.rows());
+        if input == Input::Bf16 {
+            return pairs::pack_columns(self.level, view, &mut self.blocks);
+        }
         // All of it is written below.
         self.values.resize(view.rows() * view.columns(), 0.0);
         for (first, count) in tiles(self.columns, level::columns(self.level)) {
@@ -125,6 +138,7 @@ pub(super) fn pack<L: DotLanes>(l: L, to: &mut Activations, values: &[f32]) {
                 }
             }
         }
+        Input::Bf16 => unreachable!("packed as a view"),
         Input::F32 => {
             to.values.clear();
             to.values.resize(values.len(), 0.0);

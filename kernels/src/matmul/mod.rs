@@ -2,7 +2,7 @@
 //!
 //! Weights are packed into panels of sixteen rows, a row per lane, at about the size that they have in a file
 //! ([`Matrix`]). Activations are quantized to eight bits in blocks of 32 for formats of integers, and stay f32 for formats
-//! of floats ([`Activations`]). One layout and one body serve a single column and many.
+//! of floats, or become bf16 where that is asked for ([`Activations`]). One layout and one body serve a single column and many.
 //!
 //! A result does not depend on the level, on the other columns, or on how the panels are shared among threads: a row's
 //! sum runs over its blocks in order, in its own lane.
@@ -12,6 +12,7 @@ mod float;
 mod integer;
 mod level;
 mod out;
+mod pairs;
 mod sparse;
 pub(crate) mod tiled;
 mod view;
@@ -113,6 +114,13 @@ impl Matrix {
         }
         let panels = kept.iter().map(|kept| sparse::least(columns) + kept);
         Some(Matrix::with_panels(format, sparse::PRODUCT, rows, columns, panels))
+    }
+
+    /// A matrix of bf16 of zeros, to be filled by [`Matrix::panels_mut`], whose products are those of [`Input::Bf16`].
+    pub fn bf16(rows: usize, columns: usize) -> Matrix {
+        let format = Format::by_name("bf16").expect("a row of the table");
+        let panels = std::iter::repeat_n((pairs::PRODUCT.panel)(columns), rows.div_ceil(PANEL));
+        Matrix::with_panels(format, pairs::PRODUCT, rows, columns, panels)
     }
 
     /// Bytes that such a matrix takes in memory; `None` where there is none.

@@ -1,6 +1,6 @@
 //! Dense values in memory, to be packed by rows or by columns.
 
-use super::{Matrix, PANEL};
+use super::{Input, Matrix, PANEL, pairs};
 use crate::simd::{DotLanes, Op, run};
 use crate::{Format, Level};
 use std::ops::Range;
@@ -69,6 +69,16 @@ impl<'a> View<'a> {
         self.columns
     }
 
+    pub(super) fn is_transposed(&self) -> bool {
+        self.transposed
+    }
+
+    /// A part of a row, or of a column where it is transposed.
+    #[inline(always)]
+    pub(super) fn run(&self, number: usize, part: Range<usize>) -> &'a [f32] {
+        &self.values[number * self.stride..][part]
+    }
+
     /// Rows `rows`, at most `to.len()` over columns, side by side: all of their first column, then of the next. Rows beyond
     /// the last are left as they are.
     pub(super) fn interleave(&self, rows: Range<usize>, to: &mut [f32], width: usize) {
@@ -111,10 +121,17 @@ impl<'a> View<'a> {
 }
 
 impl Matrix {
-    /// A matrix of f32 from `view`.
-    pub fn from_view(level: Level, view: View<'_>) -> Matrix {
+    /// A matrix of f32 or bf16 from `view`, to be multiplied with `input`.
+    ///
+    /// # Panics
+    /// For an [`Input::Int8`].
+    pub fn from_view(level: Level, input: Input, view: View<'_>) -> Matrix {
         let f32 = Format::by_name("f32").expect("a row of the table");
-        let mut matrix = Matrix::new(f32, view.rows(), view.columns()).expect("values in memory have products");
+        let mut matrix = match input {
+            Input::F32 => Matrix::new(f32, view.rows(), view.columns()).expect("values in memory have products"),
+            Input::Bf16 => Matrix::bf16(view.rows(), view.columns()),
+            Input::Int8 => panic!("values in memory are floats"),
+        };
         matrix.refill(level, view);
         matrix
     }
@@ -124,7 +141,14 @@ impl Matrix {
     /// # Panics
     /// For matrices of another format or size.
     pub fn refill(&mut self, level: Level, view: View<'_>) {
-        assert_eq!((self.format.name, self.rows, self.columns), ("f32", view.rows, view.columns));
+        assert_eq!((self.rows, self.columns), (view.rows, view.columns));
+        if self.input() == Input::Bf16 {
+            for panel in self.panels_mut() {
+                pairs::pack_panel(level, view.part(panel.rows, 0..view.columns), panel.bytes);
+            }
+            return;
+        }
+        assert_eq!(self.format.name, "f32");
         let mut values = Vec::new();
         for panel in self.panels_mut() {
             let turned = if view.transposed || panel.rows.len() < PANEL {

@@ -51,6 +51,8 @@ pub(crate) trait DotLanes: Lanes {
     fn times_power(self, a: Self::F, t: Self::F) -> Self::F;
     /// The values of sixteen little-endian bfloat16 numbers.
     fn bf16_values(self, numbers: &[[u8; 2]; 16]) -> Self::F;
+    /// The first and the second of each of sixteen pairs of bfloat16 numbers.
+    fn bf16_pairs(self, pairs: &[u8; 64]) -> (Self::F, Self::F);
     /// `bytes` will be read soon; they may lie anywhere.
     fn prefetch(self, bytes: *const u8);
 }
@@ -144,6 +146,15 @@ impl DotLanes for Scalar {
     #[inline(always)]
     fn bf16_values(self, numbers: &[[u8; 2]; 16]) -> [f32; 16] {
         numbers.map(|bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
+    }
+    #[inline(always)]
+    fn bf16_pairs(self, pairs: &[u8; 64]) -> ([f32; 16], [f32; 16]) {
+        let (mut first, mut second) = ([0.0; 16], [0.0; 16]);
+        for (i, pair) in pairs.as_chunks::<4>().0.iter().enumerate() {
+            let word = u32::from_le_bytes(*pair);
+            (first[i], second[i]) = (f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000));
+        }
+        (first, second)
     }
     #[inline(always)]
     fn prefetch(self, _: *const u8) {}

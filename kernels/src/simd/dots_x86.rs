@@ -9,6 +9,8 @@ use super::x86::{Avx2, Avx512};
 use core::arch::x86_64::*;
 
 const WIDE_ZERO: i8 = i8::MIN;
+/// The upper half of a word.
+const UPPER: i32 = !0xffff;
 
 /// For a byte of bits, which bytes of sixteen go to the eight places, where the set ones have theirs before the middle, or
 /// from there on; what is above 127 makes a zero.
@@ -197,6 +199,19 @@ impl DotLanes for Avx2 {
         }
     }
     #[inline(always)]
+    fn bf16_pairs(self, pairs: &[u8; 64]) -> (Self::F, Self::F) {
+        let (low, high) = self.line(pairs);
+        unsafe {
+            let upper = _mm256_set1_epi32(UPPER);
+            let first = (_mm256_slli_epi32::<16>(low), _mm256_slli_epi32::<16>(high));
+            let second = (_mm256_and_si256(low, upper), _mm256_and_si256(high, upper));
+            (
+                (_mm256_castsi256_ps(first.0), _mm256_castsi256_ps(first.1)),
+                (_mm256_castsi256_ps(second.0), _mm256_castsi256_ps(second.1)),
+            )
+        }
+    }
+    #[inline(always)]
     fn prefetch(self, bytes: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.cast()) }
     }
@@ -256,6 +271,14 @@ macro_rules! lines {
             unsafe {
                 let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(numbers.as_ptr().cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+            }
+        }
+        #[inline(always)]
+        fn bf16_pairs(self, pairs: &[u8; 64]) -> (__m512, __m512) {
+            let pairs = self.line(pairs);
+            unsafe {
+                let second = _mm512_and_si512(pairs, _mm512_set1_epi32(UPPER));
+                (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second))
             }
         }
         #[inline(always)]

@@ -1,5 +1,7 @@
 //! Instruction-set levels, chosen at run time.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod bytes_x86;
@@ -11,6 +13,8 @@ mod run;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::Tiles;
 pub(crate) use bytes::ByteLanes;
 pub(crate) use dots::DotLanes;
 pub(crate) use lanes::{Lanes, Scalar};
@@ -39,6 +43,8 @@ pub(crate) enum Isa {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Level {
@@ -65,6 +71,9 @@ impl Level {
                     levels.push(Level(Isa::Avx512));
                     if is_x86_feature_detected!("avx512vnni") {
                         levels.push(Level(Isa::Vnni));
+                        if amx::is_permitted() {
+                            levels.push(Level(Isa::Amx));
+                        }
                     }
                 }
             }
@@ -72,7 +81,7 @@ impl Level {
         levels
     }
 
-    /// The level with this name (`scalar`, `avx2`, `avx512`, `vnni`), if this CPU has it.
+    /// The level with this name (`scalar`, `avx2`, `avx512`, `vnni`, `amx`), if this CPU has it.
     pub fn named(name: &str) -> Option<Level> {
         Level::available().into_iter().find(|l| l.name().eq_ignore_ascii_case(name))
     }
@@ -86,7 +95,8 @@ impl Level {
         })
     }
 
-    /// `scalar`, `avx2`, `avx512`, or `vnni`: AVX-512 with the byte products of VNNI, which matrix products use.
+    /// `scalar`, `avx2`, `avx512`, `vnni`: AVX-512 with the byte products of VNNI, which matrix products use; or `amx`: the
+    /// same with tiles, which products of bf16 use.
     pub fn name(self) -> &'static str {
         match self.0 {
             Isa::Scalar => "scalar",
@@ -96,6 +106,8 @@ impl Level {
             Isa::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Isa::Vnni => "vnni",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => "amx",
         }
     }
 }

@@ -24,10 +24,10 @@ pub(crate) fn run<O: Op>(level: Level, op: O) -> O::Output {
         Isa::Avx2 => unsafe { x86::avx2(op) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Vnni if O::BYTE_PRODUCTS => unsafe { x86::vnni(op) },
+        Isa::Vnni | Isa::Amx if O::BYTE_PRODUCTS => unsafe { x86::vnni(op) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni => unsafe { x86::avx512(op) },
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => unsafe { x86::avx512(op) },
     }
 }
 

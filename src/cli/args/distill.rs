@@ -122,8 +122,12 @@ pub(in crate::cli) struct TrainingArgs {
     pub(in crate::cli) recover_targets: Vec<String>,
     /// What the student computes with: its weights, or their rounding to bf16, the format that it is mostly written in; what
     /// learns is f32
-    #[arg(long, value_enum, default_value_t = WeightsArg::F32, conflicts_with = "quantize")]
-    pub(in crate::cli) weights: WeightsArg,
+    #[arg(long, value_enum, default_value_t = FloatArg::F32, conflicts_with = "quantize")]
+    pub(in crate::cli) weights: FloatArg,
+    /// What student and teacher multiply; sums are f32. Products of bf16 are several times as fast on CPUs with AMX, and
+    /// slower on others, with the same bits
+    #[arg(long, value_enum, default_value_t = FloatArg::F32)]
+    pub(in crate::cli) matmul: FloatArg,
     /// Compute with the weights rounded as `tersor quantize` will round them to a file of this type
     #[arg(long, value_name = "TYPE", value_parser = FileType::by_name, ignore_case = true)]
     pub(in crate::cli) quantize: Option<&'static FileType>,
@@ -245,7 +249,7 @@ impl FromStr for BesideArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum WeightsArg {
+pub(in crate::cli) enum FloatArg {
     F32,
     Bf16,
 }

@@ -4,14 +4,25 @@ use super::pool::Pool;
 use rayon::prelude::*;
 use std::ops::Range;
 use tersor_kernels::Level;
-use tersor_kernels::matmul::{Activations, Out, View};
+use tersor_kernels::matmul::{Activations, Input, Out, View};
 
-/// What is summed up at a time: a panel of so many stays in the nearest cache.
-const DEPTH: usize = 384;
 /// Rows of one share, whole panels.
 const ROWS: usize = 64;
-/// Columns that are packed together: the next cache holds so many, and they are whole tiles at every level.
-const COLUMNS: usize = 240;
+
+/// What is packed together.
+struct Parts {
+    /// What is summed up at a time: a panel of so many stays in the nearest cache.
+    depth: usize,
+    /// The next cache holds so many columns, and they are whole tiles at every level.
+    columns: usize,
+}
+
+fn parts_of(input: Input) -> Parts {
+    match input {
+        Input::Bf16 => Parts { depth: 1024, columns: 256 },
+        Input::F32 | Input::Int8 => Parts { depth: 384, columns: 240 },
+    }
+}
 
 /// `to[j][i]` becomes the sum over k of `rows[i][k] * columns[j][k]`, or has it added. The sums have one order for any number
 /// of threads.
@@ -30,8 +41,9 @@ pub(super) fn multiply_each<'a>(
     columns: View<'_>,
     adds: bool,
 ) {
+    let Parts { depth: most, columns: wide } = parts_of(pool.input());
     let parts: Vec<(Range<usize>, Range<usize>)> =
-        cut(columns.rows(), COLUMNS).flat_map(|c| cut(columns.columns(), DEPTH).map(move |d| (c.clone(), d))).collect();
+        cut(columns.rows(), wide).flat_map(|c| cut(columns.columns(), most).map(move |d| (c.clone(), d))).collect();
     let packed: Vec<Activations> = parts
         .par_iter()
         .map(|(columns_of, depth)| pool.packed(level, columns.part(columns_of.clone(), depth.clone())))
@@ -47,7 +59,7 @@ pub(super) fn multiply_each<'a>(
         }
     }
     shares.into_par_iter().for_each(|(rows, share, mut out)| {
-        for depth in cut(rows.columns(), DEPTH) {
+        for depth in cut(rows.columns(), most) {
             let matrix = pool.matrix(level, rows.part(share.clone(), depth.clone()));
             for ((columns, _), x) in parts.iter().zip(&packed).filter(|((_, of), _)| *of == depth) {
                 let out = &mut out.columns_mut(columns.clone(), adds || depth.start > 0);
@@ -70,7 +82,7 @@ mod tests {
 
     #[test]
     fn products_of_all_sizes() {
-        let pool = Pool::default();
+        let pool = Pool::new(Input::F32);
         for (rows, depth, columns) in [(1, 1, 1), (70, 300, 5), (64, 256, 128), (33, 520, 131)] {
             let value = |n: usize| (n as f32 * 0.37).sin();
             let a: Vec<f32> = (0..rows * depth).map(value).collect();

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::load::frame;
 use crate::source::{Origin, Source, given};
 use std::collections::HashMap;
+use tersor_kernels::matmul::Input;
 use tersor_kernels::{Format, Level};
 
 impl Network {
@@ -142,7 +143,7 @@ impl Network {
             norm,
             head,
             projection: None,
-            pool: super::pool::Pool::default(),
+            pool: super::pool::Pool::new(Input::F32),
         }
     }
 

@@ -25,7 +25,7 @@ use gemm::multiply;
 use pool::{Buffer, Pool};
 use rayon::prelude::*;
 use std::ops::Range;
-use tersor_kernels::matmul::View;
+use tersor_kernels::matmul::{Input, View};
 
 /// Bytes of logits that are in memory at a time.
 const LOGITS: usize = 128 << 20;
@@ -142,6 +142,11 @@ impl Network {
     /// The weights, to be replaced.
     pub fn parameters_mut(&mut self) -> &mut [Parameter] {
         &mut self.parameters
+    }
+
+    /// Multiply in bf16 from now on, where sums are f32; weights and everything else stay f32.
+    pub fn multiply_in_bf16(&mut self) {
+        self.pool = Pool::new(Input::Bf16);
     }
 
     /// Gradients of zero.

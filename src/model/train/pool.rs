@@ -3,14 +3,15 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tersor_kernels::Level;
-use tersor_kernels::matmul::{Activations, Matrix, View};
+use tersor_kernels::matmul::{Activations, Input, Matrix, View};
 
 /// Matrices that are kept for use: parts of larger ones have few sizes.
 const MATRICES: usize = 64;
 
 /// Memory that is not in use.
-#[derive(Default)]
 pub(super) struct Pool {
+    /// What products are of.
+    input: Input,
     values: Mutex<Vec<Vec<f32>>>,
     packed: Mutex<Vec<Activations>>,
     matrices: Mutex<Vec<Matrix>>,
@@ -29,6 +30,16 @@ pub(super) struct Buffer<'p> {
 }
 
 impl Pool {
+    /// Nothing yet, for products of `input`.
+    pub(super) fn new(input: Input) -> Pool {
+        let (values, packed, matrices) = Default::default();
+        Pool { input, values, packed, matrices }
+    }
+
+    pub(super) fn input(&self) -> Input {
+        self.input
+    }
+
     /// `len` values, which may be any.
     pub(super) fn take(&self, len: usize) -> Buffer<'_> {
         let mut free = locked(&self.values);
@@ -44,7 +55,7 @@ impl Pool {
     pub(super) fn packed(&self, level: Level, view: View<'_>) -> Activations {
         let free = locked(&self.packed).pop();
         let mut x = free.unwrap_or_else(|| Activations::new(level));
-        x.pack_view(view);
+        x.pack_view(self.input, view);
         x
     }
 
@@ -59,7 +70,7 @@ impl Pool {
             let fitting = free.iter().position(|m| (m.rows(), m.columns()) == (view.rows(), view.columns()));
             fitting.map(|n| free.swap_remove(n))
         };
-        let Some(mut matrix) = free else { return Matrix::from_view(level, view) };
+        let Some(mut matrix) = free else { return Matrix::from_view(level, self.input, view) };
         matrix.refill(level, view);
         matrix
     }
