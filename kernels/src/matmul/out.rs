@@ -59,6 +59,15 @@ impl<'a> Out<'a> {
         self.columns
     }
 
+    /// Where two panels of 32 columns go, and the values from one column to the next; `None` where there are fewer, or where
+    /// products are added.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn square(&mut self, panel: usize, column: usize) -> Option<(*mut f32, usize)> {
+        let whole = (panel + 2) * PANEL <= self.rows && column + 2 * PANEL <= self.columns;
+        let at = || self.start.wrapping_add(column * self.stride + panel * PANEL);
+        (whole && !self.adds).then(|| (at(), self.stride))
+    }
+
     /// Column `column` of panel `panel`; what goes beyond the last row is dropped.
     #[inline(always)]
     pub(super) fn put(&mut self, panel: usize, column: usize, values: &[f32; PANEL]) {
@@ -67,10 +76,17 @@ impl<'a> Out<'a> {
         let count = PANEL.min(self.rows - row);
         // SAFETY: rows and columns are within the slice that `new` got, and no other `Out` has these rows.
         let to = unsafe { std::slice::from_raw_parts_mut(self.start.add(column * self.stride + row), count) };
-        if self.adds {
-            to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
-        } else {
-            to.copy_from_slice(&values[..count]);
+        // A whole panel has a copy of its own, without loops.
+        match (self.adds, to.first_chunk_mut()) {
+            (true, Some(to)) => add(to, values),
+            (true, None) => add(to, values),
+            (false, Some(to)) => *to = *values,
+            (false, None) => to.copy_from_slice(&values[..count]),
         }
     }
+}
+
+#[inline(always)]
+fn add(to: &mut [f32], values: &[f32; PANEL]) {
+    to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
 }

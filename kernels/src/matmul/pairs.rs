@@ -56,14 +56,30 @@ fn pack(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
 /// Sixteen times sixteen words, as bits of values.
 type Square = [[f32; PANEL]; PANEL];
 
+/// Where the lines of a square go.
+trait Lines {
+    fn put(&mut self, n: usize, line: &[f32; PANEL]);
+}
+
+impl Lines for &mut [u8] {
+    #[inline(always)]
+    fn put(&mut self, n: usize, line: &[f32; PANEL]) {
+        let to = self[n * LINE..][..LINE].as_chunks_mut::<4>().0;
+        to.iter_mut().zip(line).for_each(|(to, word)| *to = word.to_bits().to_le_bytes());
+    }
+}
+
+impl Lines for &mut [Block; PANEL] {
+    #[inline(always)]
+    fn put(&mut self, n: usize, line: &[f32; PANEL]) {
+        self[n].0 = line.map(f32::to_bits);
+    }
+}
+
 /// The panel of all rows of `view`, at most sixteen.
 pub(super) fn pack_panel(level: Level, view: View<'_>, panel: &mut [u8]) {
-    let mut square = [[0.0; PANEL]; PANEL];
     for (first, to) in (0..view.columns()).step_by(BLOCK).zip(panel.chunks_exact_mut(PAIRS * LINE)) {
-        run(level, Take { view, first, by_row: false, to: &mut square });
-        for (word, to) in square.as_flattened().iter().zip(to.as_chunks_mut::<4>().0) {
-            *to = word.to_bits().to_le_bytes();
-        }
+        run(level, Take { view, first, by_row: false, to });
     }
 }
 
@@ -71,47 +87,45 @@ pub(super) fn pack_panel(level: Level, view: View<'_>, panel: &mut [u8]) {
 pub(super) fn pack_columns(level: Level, view: View<'_>, to: &mut Vec<Block>) {
     let steps = view.columns().div_ceil(BLOCK);
     to.resize(view.rows().next_multiple_of(PANEL) * steps, Block([0; PANEL]));
-    let mut square = [[0.0; PANEL]; PANEL];
     let mut tiles = to.as_chunks_mut::<PANEL>().0.iter_mut();
     for row in (0..view.rows()).step_by(PANEL) {
         let view = view.part(row..view.rows().min(row + PANEL), 0..view.columns());
         for (first, to) in (0..view.columns()).step_by(BLOCK).zip(&mut tiles) {
-            run(level, Take { view, first, by_row: true, to: &mut square });
-            for (words, to) in square.iter().zip(to) {
-                to.0 = words.map(f32::to_bits);
-            }
+            run(level, Take { view, first, by_row: true, to });
         }
     }
 }
 
 /// The pairs of 32 columns of all rows of a view, at most sixteen, from column `first` on: row by row, or pair by pair.
-struct Take<'a> {
+struct Take<'a, T> {
     view: View<'a>,
     first: usize,
     by_row: bool,
-    to: &'a mut Square,
+    to: T,
 }
 
-impl Op for Take<'_> {
+impl<T: Lines> Op for Take<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn body<L: DotLanes>(self, l: L) {
-        let Take { view, first, by_row, to } = self;
-        if view.is_transposed() == by_row {
-            let mut turned = [[0.0; PANEL]; PANEL];
-            fill(view, first, &mut turned);
-            l.transpose(turned.as_flattened(), PANEL, to);
+        let Take { view, first, by_row, mut to } = self;
+        let mut square = [[0.0; PANEL]; PANEL];
+        fill(view, first, &mut square);
+        let mut turned = [[0.0; PANEL]; PANEL];
+        let lines = if view.is_transposed() == by_row {
+            l.transpose(square.as_flattened(), PANEL, &mut turned);
+            &turned
         } else {
-            fill(view, first, to);
-        }
+            &square
+        };
+        lines.iter().enumerate().for_each(|(n, line)| to.put(n, line));
     }
 }
 
 /// Row by row, or pair by pair where that is how they lie in memory.
 #[inline(always)]
 fn fill(view: View<'_>, first: usize, to: &mut Square) {
-    *to = [[0.0; PANEL]; PANEL];
     let columns = first..view.columns().min(first + BLOCK);
     if !view.is_transposed() {
         for (row, to) in to.iter_mut().enumerate().take(view.rows()) {
@@ -145,32 +159,56 @@ fn filled_up<const N: usize>(values: &[f32]) -> [f32; N] {
 fn multiply(level: Level, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
     match level.0 {
         #[cfg(target_arch = "x86_64")]
-        Isa::Amx => by_tiles(panels, x, out),
+        Isa::Amx => by_tiles(level, panels, x, out),
         _ => level::multiply::<Body>(level, panels, x, out),
     }
 }
 
 /// Two panels times 32 columns at a time, at the level of AMX.
 #[cfg(target_arch = "x86_64")]
-fn by_tiles(panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
+fn by_tiles(level: Level, panels: Panels<'_>, x: &Activations, out: &mut Out<'_>) {
     let steps = x.width().div_ceil(BLOCK);
     let (panels, tiles): (Vec<_>, Vec<_>) = (panels.iter().collect(), x.blocks().chunks(steps * PANEL).collect());
     assert!(panels.iter().all(|panel| panel.len() >= steps * PAIRS * LINE));
     assert!(tiles.iter().all(|tile| tile.len() == steps * PANEL));
-    let mut products = [[[0.0; PANEL]; PANEL]; 4];
     // SAFETY: it is the level of AMX.
     let amx = unsafe { Tiles::new() };
     for (n, w) in panels.chunks(2).enumerate() {
         for (c, x) in tiles.chunks(2).enumerate() {
             // Where there is one left, it stands for two.
             let (xs, ws) = ([x[0], x[x.len() - 1]], [w[0], w[w.len() - 1]]);
-            // SAFETY: as many tiles are there, as asserted above.
-            unsafe { amx.multiply(steps, xs.map(|x| x.as_ptr().cast()), ws.map(<[u8]>::as_ptr), &mut products) };
-            for (at, product) in products.iter().enumerate().filter(|(at, _)| at / 2 < x.len() && at % 2 < w.len()) {
-                let first = (2 * c + at / 2) * PANEL;
-                for (column, rows) in (first..out.columns()).zip(product) {
-                    out.put(2 * n + at % 2, column, rows);
-                }
+            let (xs, ws) = (xs.map(|x| x.as_ptr().cast()), ws.map(<[u8]>::as_ptr));
+            if let Some((to, stride)) = out.square(2 * n, 2 * c * PANEL) {
+                // SAFETY: as many tiles are there, as asserted above, and so is the square.
+                unsafe { amx.multiply(steps, xs, ws, to, stride) };
+                continue;
+            }
+            let mut to = [[0.0; 2 * PANEL]; 2 * PANEL];
+            // SAFETY: as above.
+            unsafe { amx.multiply(steps, xs, ws, to.as_mut_ptr().cast(), 2 * PANEL) };
+            run(level, Put { square: &to, panels: w.len(), out, at: (2 * n, 2 * c * PANEL) });
+        }
+    }
+}
+
+/// The products of at most two panels and 32 columns, from those of `at` on.
+#[cfg(target_arch = "x86_64")]
+struct Put<'a, 'o> {
+    square: &'a [[f32; 2 * PANEL]; 2 * PANEL],
+    panels: usize,
+    out: &'a mut Out<'o>,
+    at: (usize, usize),
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Op for Put<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn body<L: DotLanes>(self, _: L) {
+        for (column, rows) in (self.at.1..self.out.columns()).zip(self.square) {
+            for (n, rows) in rows.as_chunks::<PANEL>().0.iter().enumerate().take(self.panels) {
+                self.out.put(self.at.0 + n, column, rows);
             }
         }
     }

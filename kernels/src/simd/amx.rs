@@ -75,22 +75,22 @@ impl Tiles {
     }
 
     /// The products of two times two matrices, each of `steps` tiles that follow each other and are added up: those of `x`
-    /// have a row of pairs for each row of the product, those of `w` a column of pairs for each column. The product of `x[i]`
-    /// and `w[j]` goes to number `2 i + j` of `to`.
+    /// have a row of pairs for each row of the product, those of `w` a column of pairs for each column. The product is a square
+    /// of 32 times 32 values at `to`, with `stride` values from one row to the next.
     ///
     /// # Safety
-    /// So many tiles can be read.
+    /// So many tiles can be read, and the square be written.
     pub(crate) unsafe fn multiply(
         &self,
         steps: usize,
         x: [*const u8; 2],
         w: [*const u8; 2],
-        to: &mut [[[f32; ROWS]; ROWS]; 4],
+        to: *mut f32,
+        stride: usize,
     ) {
-        if steps == 0 {
-            return *to = [[[0.0; ROWS]; ROWS]; 4];
-        }
-        // SAFETY: the caller's word, and `to` has room for four tiles.
+        assert!(steps > 0);
+        let (stride, below) = (4 * stride, to.wrapping_add(ROWS * stride));
+        // SAFETY: the caller's word.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -112,14 +112,14 @@ impl Tiles {
                 "add {w1}, 1024",
                 "dec {steps}",
                 "jnz 2b",
-                "tilestored [{to} + {row}*1], tmm0",
-                "tilestored [{to} + {row}*1 + 1024], tmm1",
-                "tilestored [{to} + {row}*1 + 2048], tmm2",
-                "tilestored [{to} + {row}*1 + 3072], tmm3",
+                "tilestored [{to} + {stride}*1], tmm0",
+                "tilestored [{to} + {stride}*1 + 64], tmm1",
+                "tilestored [{below} + {stride}*1], tmm2",
+                "tilestored [{below} + {stride}*1 + 64], tmm3",
                 steps = inout(reg) steps => _,
                 x0 = inout(reg) x[0] => _, x1 = inout(reg) x[1] => _,
                 w0 = inout(reg) w[0] => _, w1 = inout(reg) w[1] => _, row = in(reg) ROW,
-                to = in(reg) to.as_mut_ptr(), options(nostack)
+                to = in(reg) to, below = in(reg) below, stride = in(reg) stride, options(nostack)
             );
         }
     }
