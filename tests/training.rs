@@ -233,18 +233,41 @@ fn hidden_states_have_their_gradients() {
     }
 }
 
+/// Loss and gradients of tiny-llama, products in bf16 if wanted.
+fn computed(bf16: bool, level: Level, threads: usize, recompute: bool) -> (f64, Gradients) {
+    let mut network = Network::load(&source("tiny-llama"), level, threads).unwrap();
+    if bf16 {
+        network.multiply_in_bf16();
+    }
+    let tokens = tokens(&network);
+    let mut gradients = network.gradients();
+    let dropout = Some(Dropout { rate: 0.1, seed: 4 });
+    let (loss, _) = losses(&network, &batch(&tokens, dropout, recompute), Some(&mut gradients));
+    (loss, gradients)
+}
+
 #[test]
 fn neither_threads_nor_levels_nor_memory_change_a_bit() {
-    let compute = |level, threads, recompute| {
-        let network = Network::load(&source("tiny-llama"), level, threads).unwrap();
-        let tokens = tokens(&network);
-        let mut gradients = network.gradients();
-        let dropout = Some(Dropout { rate: 0.1, seed: 4 });
-        let (loss, _) = losses(&network, &batch(&tokens, dropout, recompute), Some(&mut gradients));
-        (loss.to_bits(), network.gradient_norm(&gradients).to_bits(), bits(&gradients))
-    };
-    let wanted = compute(Level::best(), 1, false);
-    assert!(compute(Level::best(), 3, false) == wanted, "threads");
-    assert!(compute(Level::best(), 2, true) == wanted, "computed again");
-    assert!(compute(Level::SCALAR, 2, false) == wanted, "level");
+    for bf16 in [false, true] {
+        let compute = |level, threads, recompute| {
+            let (loss, gradients) = computed(bf16, level, threads, recompute);
+            (loss.to_bits(), bits(&gradients))
+        };
+        let wanted = compute(Level::best(), 1, false);
+        assert!(compute(Level::best(), 3, false) == wanted, "threads, {bf16}");
+        assert!(compute(Level::best(), 2, true) == wanted, "computed again, {bf16}");
+        assert!(compute(Level::SCALAR, 2, false) == wanted, "level, {bf16}");
+    }
+}
+
+#[test]
+fn gradients_of_products_in_bf16_are_near_to_those_of_f32() {
+    let [(loss, exact), (near_loss, near)] = [false, true].map(|bf16| computed(bf16, Level::best(), 2, false));
+    assert!(loss != near_loss && (near_loss / loss - 1.0).abs() < 2e-3, "{near_loss} for {loss}");
+    for (n, (exact, near)) in exact.iter().zip(near.iter()).enumerate() {
+        let (Some(exact), Some(near)) = (exact, near) else { panic!("{n} does not learn") };
+        let far: f64 = exact.iter().zip(near).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let size: f64 = exact.iter().map(|a| f64::from(*a).powi(2)).sum();
+        assert!(far.sqrt() < 0.03 * size.sqrt(), "{n}: {} of {}", far.sqrt(), size.sqrt());
+    }
 }

@@ -6,8 +6,10 @@ use std::ops::Range;
 use tersor_kernels::Level;
 use tersor_kernels::matmul::{Activations, Input, Out, View};
 
-/// Rows of one share, whole panels.
-const ROWS: usize = 64;
+/// Rows of one share, two panels each or two times two; few rows have smaller shares, so that no thread waits for long.
+const ROWS: [usize; 2] = [32, 64];
+/// So many rows are many.
+const MANY: usize = 8 * ROWS[1];
 
 /// What is packed together.
 struct Parts {
@@ -52,7 +54,7 @@ pub(super) fn multiply_each<'a>(
     for (rows, to) in products {
         assert_eq!(rows.columns(), columns.columns());
         let mut rest = Out::new(to, rows.rows(), columns.rows());
-        for share in cut(rows.rows(), ROWS) {
+        for share in cut(rows.rows(), ROWS[usize::from(rows.rows() > MANY)]) {
             let (out, others) = rest.split_at(share.len());
             rest = others;
             shares.push((rows, share, out));
