@@ -4,7 +4,7 @@ use super::View;
 use super::level;
 use super::pairs;
 use crate::Level;
-use crate::simd::DotLanes;
+use crate::simd::{DotLanes, Op, run};
 
 /// What a format multiplies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +76,7 @@ impl Activations {
         }
         // All of it is written below.
         self.values.resize(view.rows() * view.columns(), 0.0);
-        for (first, count) in tiles(self.columns, level::columns(self.level)) {
-            let to = &mut self.values[first * self.width..][..count * self.width];
-            view.interleave(first..first + count, to, count);
-        }
+        run(self.level, Interleave { view, to: &mut self.values });
     }
 
     /// What they were packed as.
@@ -110,6 +107,26 @@ impl Activations {
     pub(super) fn tiles(&self, most: usize) -> impl Iterator<Item = (usize, usize, &[f32])> {
         let tile = |first: usize, count: usize| &self.values[first * self.width..][..count * self.width];
         tiles(self.columns, most).map(move |(first, count)| (first, count, tile(first, count)))
+    }
+}
+
+/// The rows of a view to tiles of values.
+struct Interleave<'a> {
+    view: View<'a>,
+    to: &'a mut [f32],
+}
+
+impl Op for Interleave<'_> {
+    type Output = ();
+    // Tiles are as wide as the products want them.
+    const BYTE_PRODUCTS: bool = true;
+
+    #[inline(always)]
+    fn body<L: DotLanes>(self, _: L) {
+        let width = self.view.columns();
+        for (first, count) in tiles(self.view.rows(), L::COLUMNS) {
+            self.view.interleave(first..first + count, &mut self.to[first * width..][..count * width], count);
+        }
     }
 }
 

@@ -19,23 +19,6 @@ pub(super) fn pack(level: Level, x: &mut Activations, values: &[f32]) {
     run(level, Pack { x, values });
 }
 
-/// Columns of activations that go side by side at most.
-pub(super) fn columns(level: Level) -> usize {
-    run(level, Columns)
-}
-
-struct Columns;
-
-impl Op for Columns {
-    type Output = usize;
-    const BYTE_PRODUCTS: bool = true;
-
-    #[inline(always)]
-    fn body<L: DotLanes>(self, _: L) -> usize {
-        L::COLUMNS
-    }
-}
-
 struct Multiply<'a, 'o, B> {
     panels: Panels<'a>,
     x: &'a Activations,

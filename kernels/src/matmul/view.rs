@@ -81,6 +81,7 @@ impl<'a> View<'a> {
 
     /// Rows `rows`, at most `to.len()` over columns, side by side: all of their first column, then of the next. Rows beyond
     /// the last are left as they are.
+    #[inline(always)]
     pub(super) fn interleave(&self, rows: Range<usize>, to: &mut [f32], width: usize) {
         match (width, rows.len()) {
             _ if self.values.is_empty() => {}
@@ -104,6 +105,7 @@ impl<'a> View<'a> {
     }
 
     /// The same for `W` rows, from `first` on, and as many places.
+    #[inline(always)]
     fn interleave_all<const W: usize>(&self, first: usize, to: &mut [f32]) {
         let to = to.as_chunks_mut::<W>().0;
         if self.transposed {
