@@ -307,6 +307,10 @@ fn taken(bytes: &mut &[u8], k: usize, vocabulary: usize) -> Option<Top> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Count;
+    use crate::distill::loss::{Divergence, Loss, Taught};
+    use crate::model::{Session, Weights};
+    use crate::progress::Silent;
 
     #[test]
     fn predictions_come_back() {
@@ -327,5 +331,51 @@ mod tests {
         assert_eq!(taken(&mut &[0xff; 80][..], 1, 3000), None);
         // An id that the vocabulary does not have.
         assert!(taken(&mut &[9, 0, 0, 0, 0][..], 1, 10).is_some() && taken(&mut &[9, 0, 0, 0, 0][..], 1, 9).is_none());
+    }
+
+    /// Sums over the predictions of one context: the divergence of a model without its last block but one from the whole
+    /// one, and the same from what is kept of the whole one's predictions.
+    fn divergences(source: Source, text: &Path, k: usize) -> [f64; 2] {
+        let level = Level::best();
+        let settings = crate::prune::Settings { level, threads: 2, progress: &Silent };
+        let last = source.settings().unwrap()[Count::Layers] as usize - 1;
+        let method = crate::prune::Method::Drop([last - 1].into());
+        let cut = crate::prune::prune(source.clone(), &method, &settings).unwrap().source;
+        let text = crate::windows::Text { path: text, context: 256, chunks: Some(1) };
+        let windows = crate::windows::Windows::cut(&source, &text).unwrap();
+        let [whole, cut] = [source, cut].map(|source| {
+            let model = Model::load(source, Weights::AsStored, level, 2, &Silent).unwrap();
+            let hidden = Session::new(&model, 256).unwrap().forward(windows.iter().next().unwrap()).unwrap();
+            let mut logits = Vec::new();
+            model.logits(&hidden, &mut logits).unwrap();
+            (model.vocabulary(), logits)
+        });
+        let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.0 };
+        let rows = whole.1.chunks_exact(whole.0).zip(cut.1.chunks_exact(cut.0));
+        let sums = rows.map(|(whole, cut)| {
+            let kept = taken(&mut &packed(&Top::of(level, whole, k, 1.0))[..], k, whole.len()).unwrap();
+            [Taught::Logits(whole), Taught::Top(&kept)]
+                .map(|taught| loss.turn(level, &mut cut.to_vec(), Some(taught), None, 1.0).total)
+        });
+        sums.fold([0.0; 2], |sum, row| [sum[0] + row[0], sum[1] + row[1]])
+    }
+
+    #[test]
+    fn kept_predictions_have_most_of_the_divergence() {
+        let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+        let text = fixture("text/heldout.txt");
+        let tiny = Source::open(&fixture("tiny-llama")).unwrap();
+        let models = std::env::var_os("TERSOR_MODELS");
+        let real = models.map(|models| Source::open(&Path::new(&models).join("smollm2-135m")).unwrap());
+        if real.is_none() {
+            println!("skipped: SmolLM2; set TERSOR_MODELS to a folder with smollm2-135m (see tests/interop)");
+        }
+        for (source, least) in [(Some(tiny), 0.9), (real, 0.85)] {
+            let Some(source) = source else { continue };
+            let name = source.name.clone();
+            let [whole, kept] = divergences(source, &text, 64);
+            println!("{name}: {:.4} of a divergence of {:.4}", kept / whole, whole / 256.0);
+            assert!(kept <= whole * 1.001 && kept >= whole * least, "{name}: {kept} of {whole}");
+        }
     }
 }
