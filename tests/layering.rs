@@ -31,6 +31,8 @@ const ORDER: &[&str] = &[
     "bench",
     "build",
     "report",
+    "options",
+    "steps",
     "cli",
     "main",
 ];

@@ -1,84 +1,15 @@
 //! `tersor calibrate`.
 
-use super::args::{CalibrateArgs, CalibrationArgs, ThreadsArg};
 use super::print;
-use super::progress::{Unit, metered};
-use crate::calib::{Keep, Statistics, collect};
-use crate::error::{Error, Result, count};
-use crate::model::Observer;
-use crate::sink::beside;
-use crate::source::Source;
-use crate::windows::{Text, Windows};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use super::progress::Console;
+use crate::error::{Result, count};
+use crate::options::CalibrateArgs;
+use crate::steps::calibrate;
 use std::process::ExitCode;
-use std::time::Duration;
-use tersor_kernels::Level;
-
-/// Between two times that progress is kept: losing so much is no harm, and writing takes far less.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
-    if args.output.exists() && !args.force {
-        return Err(Error::Exists { path: args.output.clone() });
-    }
-    let mut all = args.merge.iter().map(|path| Statistics::read(path)).collect::<Result<Vec<_>>>()?.into_iter();
-    let run = Run { threads: args.threads, memory: args.memory, quiet: args.quiet, keep: Some(kept(&args.output)) };
-    let own = match (&args.model, &args.text.calibration) {
-        (Some(model), Some(text)) => Some(statistics(model, text, &args.text, &run)?),
-        _ => None,
-    };
-    let Some(mut sum) = own.or_else(|| all.next()) else {
-        let problem = "nothing to do".to_owned();
-        return Err(Error::Usage { problem, hint: "give a model and `--calibration`, or `--merge` files".into() });
-    };
-    all.try_for_each(|other| sum.merge(other))?;
-    sum.write(&args.output, args.force)?;
-    remove(&kept(&args.output))?;
-    print(&format!(
-        "{}: {} of {}\n",
-        args.output.display(),
-        count(sum.entries.len(), "tensor"),
-        count(sum.chunks as usize, "context")
-    ));
+    let sum = calibrate::run(args, &Console { quiet: args.quiet })?;
+    let (tensors, contexts) = (count(sum.entries.len(), "tensor"), count(sum.chunks as usize, "context"));
+    print(&format!("{}: {tensors} of {contexts}\n", args.output.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-/// How a model is run over a text.
-pub(super) struct Run {
-    pub(super) threads: ThreadsArg,
-    /// In MiB.
-    pub(super) memory: Option<u32>,
-    pub(super) quiet: bool,
-    /// Where progress is kept.
-    pub(super) keep: Option<PathBuf>,
-}
-
-/// Run the model over a text.
-pub(super) fn statistics(model: &Path, text: &Path, args: &CalibrationArgs, run: &Run) -> Result<Statistics> {
-    let source = Source::open(model)?;
-    let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
-    let mut keep = run.keep.clone().map(|path| Keep::new(path, &source, &windows, SAVE_EVERY));
-    let observer = Observer::new(source, windows.context, Level::best(), run.threads.get())?;
-    let memory = run.memory.map(|mib| u64::from(mib) << 20);
-    let found = metered(run.quiet, Unit::Tokens, windows.total(), |meter| {
-        collect(observer, &windows, text, memory, keep.as_mut(), meter)
-    });
-    if let (Err(Error::Interrupted), Some(path), false) = (&found, &run.keep, run.quiet) {
-        eprintln!("the same command goes on from `{}`", path.display());
-    }
-    found
-}
-
-/// Where progress towards `output` is kept.
-fn kept(output: &Path) -> PathBuf {
-    beside(output, ".progress")
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    }
 }

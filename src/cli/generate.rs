@@ -1,14 +1,15 @@
 //! `tersor generate`.
 
-use super::args::GenerateArgs;
-use super::model;
-use super::progress::{Meter, Unit};
+use super::progress::{Console, Meter};
 use super::{INTERRUPTED, print, print_json, printed};
 use crate::error::Result;
 use crate::generate::{End, Request, Sampling, generate};
 use crate::model::Weights;
+use crate::options::GenerateArgs;
+use crate::progress::Unit;
 use crate::report::GenerateReport;
 use crate::source::Source;
+use crate::steps::model;
 use crate::tokenizer::{Decoder, Message, chat, encoder_of, last_tokens, metadata_of};
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     };
     drop(encoder);
     let mut decoder = Decoder::new(&args.model, &metadata)?;
-    let model = model::load(source, Weights::AsStored, args.threads.get(), args.quiet)?;
+    let model = model::load(source, Weights::AsStored, args.threads.get(), &Console { quiet: args.quiet })?;
     let request = Request {
         prompt: &prompt,
         tokens: args.tokens,

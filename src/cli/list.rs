@@ -1,10 +1,11 @@
 //! `tersor formats`, `archs` and `completions`.
 
-use super::args::{Cli, FormatsArgs, FormatsCommand, ListArgs};
+use super::tree::Cli;
 use super::{print, print_json};
 use crate::SCHEMA;
 use crate::arch::ARCHITECTURES;
 use crate::error::Result;
+use crate::options::{FormatsArgs, FormatsCommand, ListArgs};
 use crate::recipe::{FILE_TYPES, FileType};
 use crate::report::{Measured, format_page, support};
 use clap::CommandFactory;

@@ -1,12 +1,14 @@
 //! `tersor logits`.
 
-use super::args::LogitsArgs;
-use super::progress::{Unit, metered};
-use super::{model, print, student};
+use super::print;
+use super::progress::Console;
 use crate::distill::{Cache, Predicted, write_cache};
 use crate::error::{Error, Result, count, human_bytes};
 use crate::model::Weights;
+use crate::options::LogitsArgs;
+use crate::progress::{Unit, metered};
 use crate::source::Source;
+use crate::steps::{model, student};
 use std::process::ExitCode;
 use tersor_kernels::Level;
 
@@ -14,7 +16,7 @@ pub(super) fn run(args: &LogitsArgs) -> Result<ExitCode> {
     let source = Source::open(&args.teacher)?;
     let tokens = student::tokens(&source, &args.texts)?;
     let (digest, threads, level) = (source.digest()?, args.threads.get(), Level::best());
-    let model = model::load(source, Weights::AsStored, threads, args.quiet)?;
+    let model = model::load(source, Weights::AsStored, threads, &Console { quiet: args.quiet })?;
     let of = Predicted {
         teacher: digest,
         texts: tokens.digest(),
@@ -26,7 +28,7 @@ pub(super) fn run(args: &LogitsArgs) -> Result<ExitCode> {
         level: level.name().to_owned(),
     };
     let total = of.sequences * of.context;
-    let made = metered(args.quiet, Unit::Tokens, total as u64, |meter| {
+    let made = metered(&Console { quiet: args.quiet }, Unit::Tokens, total as u64, |meter| {
         write_cache(&model, &tokens, &of, &args.output, level, threads, meter)
     });
     if let (Err(Error::Interrupted), false) = (&made, args.quiet) {

@@ -1,35 +1,28 @@
 //! The command line: the only place that knows clap, and the only one that prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod args;
-mod bench;
 mod calibrate;
-mod compare;
-mod convert;
-mod distill;
-mod eval;
 mod foreign;
 mod generate;
 mod inspect;
 mod interrupt;
 mod list;
 mod logits;
-mod model;
 mod progress;
-mod prune;
-mod quantize;
 mod sensitivity;
-mod student;
-mod teller;
+mod tree;
 mod verify;
-mod write;
 
 use crate::error::Error;
-use args::{Cli, Command};
+use crate::report::{render_bench, render_bench_markdown, render_distill, render_eval, render_prune};
+use crate::steps::distill::Outcome;
+use crate::steps::{bench, convert, distill, eval, prune, quantize};
 use clap::Parser;
+use progress::Console;
 use std::io::Write;
 use std::process::ExitCode;
 use tersor_kernels::{LEVEL_VARIABLE, Level};
+use tree::{Cli, Command};
 
 /// Something failed.
 const FAILED: u8 = 1;
@@ -50,27 +43,74 @@ pub fn main() -> ExitCode {
     if let Err(e) = check_level() {
         return fail(&e);
     }
-    let result = match &cli.command {
-        Command::Quantize(args) => quantize::run(args),
-        Command::Convert(args) => convert::run(args),
-        Command::Prune(args) => prune::run(args),
+    let result = dispatch(&cli.command);
+    match result {
+        Ok(code) => code,
+        Err(e) => fail(&e),
+    }
+}
+
+fn dispatch(command: &Command) -> Result<ExitCode, Error> {
+    let console = |quiet| Console { quiet };
+    match command {
+        Command::Quantize(args) => {
+            let written = quantize::run(args, &console(args.write.quiet))?;
+            Ok(tell(args.write.json, &written, || written.render()))
+        }
+        Command::Convert(args) => {
+            let written = convert::run(args, &console(args.write.quiet))?;
+            Ok(tell(args.write.json, &written, || written.render()))
+        }
+        Command::Prune(args) => {
+            let report = prune::run(args, &console(args.write.quiet))?;
+            Ok(tell(args.write.json, &report, || render_prune(&report)))
+        }
+        Command::Distill(args) => {
+            let write = &args.training.write;
+            Ok(tell_outcome(write.json, &distill::run(args, &console(write.quiet))?))
+        }
+        Command::Train(args) => {
+            let write = &args.training.write;
+            Ok(tell_outcome(write.json, &distill::train(args, &console(write.quiet))?))
+        }
+        Command::Eval(args) => {
+            let report = eval::run(args, &console(args.quiet))?;
+            Ok(tell(args.json, &report, || render_eval(&report)))
+        }
+        Command::Bench(args) => {
+            let report = bench::run(args, &console(args.quiet))?;
+            let render = if args.markdown { render_bench_markdown } else { render_bench };
+            Ok(tell(args.json, &report, || render(&report)))
+        }
         Command::Sensitivity(args) => sensitivity::run(args),
-        Command::Distill(args) => distill::run(args),
         Command::Logits(args) => logits::run(args),
-        Command::Train(args) => distill::train(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
-        Command::Bench(args) => bench::run(args),
         Command::Calibrate(args) => calibrate::run(args),
-        Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Formats(args) => list::formats(args),
         Command::Archs(args) => list::architectures(args),
         Command::Completions { shell } => list::completions(*shell),
-    };
-    match result {
-        Ok(code) => code,
-        Err(e) => fail(&e),
+    }
+}
+
+/// A report, as JSON or for a person.
+fn tell(as_json: bool, report: &impl serde::Serialize, render: impl FnOnce() -> String) -> ExitCode {
+    if as_json {
+        print_json(report);
+    } else {
+        print(&render());
+    }
+    ExitCode::SUCCESS
+}
+
+fn tell_outcome(as_json: bool, outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Planned(plan) => {
+            print(plan);
+            ExitCode::SUCCESS
+        }
+        Outcome::Learnt(report) => tell(as_json, report, || render_distill(report)),
     }
 }
 

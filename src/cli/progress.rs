@@ -1,7 +1,7 @@
 //! Progress on stderr: a bar on a terminal, now and then a line elsewhere.
 
-use super::interrupt;
-use crate::progress::Progress;
+use super::interrupt::{self, Writing};
+use crate::progress::{Hold, Progress, Unit, Watch};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -15,13 +15,6 @@ pub(super) enum Meter {
     Quiet,
     Bar(ProgressBar),
     Lines(Mutex<Lines>),
-}
-
-/// What is counted.
-#[derive(Clone, Copy)]
-pub(super) enum Unit {
-    Bytes,
-    Tokens,
 }
 
 pub(super) struct Lines {
@@ -63,13 +56,38 @@ impl Meter {
     }
 }
 
-/// Do something that takes `total` units, with a meter on stderr.
-pub(super) fn metered<T>(quiet: bool, unit: Unit, total: u64, work: impl FnOnce(&Meter) -> T) -> T {
-    let meter = Meter::new(quiet, unit, total);
-    let done = work(&meter);
-    meter.finish();
-    done
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.finish();
+    }
 }
+
+/// Tells a person on stderr how work goes on, or nothing.
+pub(super) struct Console {
+    pub(super) quiet: bool,
+}
+
+impl Watch for Console {
+    fn phase(&self, unit: Unit, total: u64) -> Box<dyn Progress + '_> {
+        Box::new(Meter::new(self.quiet, unit, total))
+    }
+
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+
+    fn hold(&self) -> Box<dyn Hold + '_> {
+        Box::new(Writing::begin())
+    }
+}
+
+impl Hold for Writing {}
 
 impl Progress for Meter {
     fn advance(&self, units: u64) {

@@ -1,11 +1,12 @@
 //! `tersor sensitivity`.
 
-use super::args::SensitivityArgs;
 use super::print;
-use super::progress::{Unit, metered};
+use super::progress::Console;
 use crate::SCHEMA;
 use crate::calib::Statistics;
 use crate::error::{Error, Result};
+use crate::options::SensitivityArgs;
+use crate::progress::{Unit, metered};
 use crate::prune::{Probe, Sensitivity, Settings, sensitivity};
 use crate::report::render_sensitivity;
 use crate::sink::write_file;
@@ -23,7 +24,7 @@ pub(super) fn run(args: &SensitivityArgs) -> Result<ExitCode> {
     let statistics = args.imatrix.as_deref().map(Statistics::read).transpose()?;
     let (sparsity, format, blocks_only) = (args.sparsity, args.format, args.blocks);
     let probe = Probe { sparsity, statistics: statistics.as_ref(), format, blocks_only };
-    let (blocks, tensors) = metered(args.quiet, Unit::Tokens, windows.total(), |progress| {
+    let (blocks, tensors) = metered(&Console { quiet: args.quiet }, Unit::Tokens, windows.total(), |progress| {
         let settings = Settings { level: Level::best(), threads: args.threads.get(), progress };
         sensitivity(&source, &probe, &windows, &settings)
     })?;

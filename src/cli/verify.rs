@@ -1,13 +1,14 @@
 //! `tersor verify`.
 
-use super::args::VerifyArgs;
-use super::{DIFFERENT, print, print_json, write};
+use super::{DIFFERENT, print, print_json};
 use crate::calib::Statistics;
 use crate::error::Result;
+use crate::options::VerifyArgs;
 use crate::plan::Container;
 use crate::recipe::{Recipe, Target};
 use crate::report::render_comparison;
 use crate::run::Limits;
+use crate::steps::write;
 use crate::verify;
 use std::process::ExitCode;
 use std::sync::Arc;

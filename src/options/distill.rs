@@ -9,193 +9,193 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct DistillArgs {
+pub(crate) struct DistillArgs {
     /// Who teaches: a Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache; `none` to
     /// learn from the text alone
-    pub(in crate::cli) teacher: PathBuf,
+    pub(crate) teacher: PathBuf,
     /// Who learns: a Hugging Face folder; `depth=N` for N blocks of the teacher, evenly spread, `ffn=N`, `heads=N` and
     /// `hidden=N` for the strongest channels and heads of it, with commas between them; or a config.json beside a tokenizer for
     /// weights by chance
     #[arg(long, value_name = "MODEL|depth=N,ffn=N,...|CONFIG")]
-    pub(in crate::cli) student: StudentArg,
+    pub(crate) student: StudentArg,
     /// How far the student's predictions are from the teacher's: forward KL, reverse KL, or Jensen-Shannon with --beta
     #[arg(long, value_enum, default_value_t = DivergenceArg::Forward)]
-    pub(in crate::cli) divergence: DivergenceArg,
+    pub(crate) divergence: DivergenceArg,
     /// The teacher's share in the mean that Jensen-Shannon compares with
     #[arg(long, default_value_t = 0.5, value_parser = share)]
-    pub(in crate::cli) beta: f32,
+    pub(crate) beta: f32,
     /// Temperature of both models' predictions
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
-    pub(in crate::cli) temperature: f32,
+    pub(crate) temperature: f32,
     /// Share of the cross-entropy with the text itself; the divergence has the rest
     #[arg(long, default_value_t = 0.0, value_parser = share)]
-    pub(in crate::cli) cross_entropy: f32,
+    pub(crate) cross_entropy: f32,
     /// Bring the hidden states after blocks near the teacher's, too: by mean squared difference, or by cosine
     #[arg(long, value_enum)]
-    pub(in crate::cli) hidden: Option<NearnessArg>,
+    pub(crate) hidden: Option<NearnessArg>,
     /// What the distance of hidden states counts beside the other losses
     #[arg(long, default_value_t = 1.0, value_parser = positive, requires = "hidden")]
-    pub(in crate::cli) hidden_weight: f32,
+    pub(crate) hidden_weight: f32,
     /// Which blocks are matched: all of the student, evenly spread over the teacher's (uniform), the last ones, or pairs of
     /// a block of the student and one of the teacher, such as 0:1,5:11
     #[arg(long, value_name = "uniform|last|N:N,...", default_value = "uniform", requires = "hidden", value_parser = layer_map)]
-    pub(in crate::cli) layer_map: LayerMap,
+    pub(crate) layer_map: LayerMap,
     /// Learn from what `tersor logits` wrote for the same teacher and texts, in place of running it
     #[arg(long, value_name = "FOLDER", conflicts_with = "hidden")]
-    pub(in crate::cli) logits: Option<PathBuf>,
+    pub(crate) logits: Option<PathBuf>,
     #[command(flatten)]
-    pub(in crate::cli) training: TrainingArgs,
+    pub(crate) training: TrainingArgs,
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct LogitsArgs {
+pub(crate) struct LogitsArgs {
     /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
-    pub(in crate::cli) teacher: PathBuf,
+    pub(crate) teacher: PathBuf,
     #[command(flatten)]
-    pub(in crate::cli) texts: TextsArgs,
+    pub(crate) texts: TextsArgs,
     /// Probabilities that are kept of each prediction
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
-    pub(in crate::cli) top_k: usize,
+    pub(crate) top_k: usize,
     /// Temperature of the predictions, that of the run that is to learn from them
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
-    pub(in crate::cli) temperature: f32,
+    pub(crate) temperature: f32,
     /// Output folder; where it has a part of the same predictions, they are gone on with
     #[arg(short, long, value_name = "FOLDER")]
-    pub(in crate::cli) output: PathBuf,
+    pub(crate) output: PathBuf,
     #[command(flatten)]
-    pub(in crate::cli) threads: ThreadsArg,
+    pub(crate) threads: ThreadsArg,
     /// No progress on stderr
     #[arg(short, long)]
-    pub(in crate::cli) quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 /// What is learnt from.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct TextsArgs {
+pub(crate) struct TextsArgs {
     /// Texts to learn from; of a .jsonl the texts in --field of its lines
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    pub(in crate::cli) train: Vec<PathBuf>,
+    pub(crate) train: Vec<PathBuf>,
     /// Where the lines of a .jsonl have their text
     #[arg(long, default_value = "text")]
-    pub(in crate::cli) field: String,
+    pub(crate) field: String,
     /// Tokens of a sequence
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
-    pub(in crate::cli) ctx: usize,
+    pub(crate) ctx: usize,
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// What to train: a config.json beside a tokenizer, for weights by chance, or a Hugging Face folder, to go on from its
     /// weights
-    pub(in crate::cli) config: PathBuf,
+    pub(crate) config: PathBuf,
     #[command(flatten)]
-    pub(in crate::cli) training: TrainingArgs,
+    pub(crate) training: TrainingArgs,
 }
 
 /// What every run that changes weights has.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct TrainingArgs {
+pub(crate) struct TrainingArgs {
     #[command(flatten)]
-    pub(in crate::cli) texts: TextsArgs,
+    pub(crate) texts: TextsArgs,
     /// Text that is only measured on; the best weights on it are written
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) text: Option<PathBuf>,
+    pub(crate) text: Option<PathBuf>,
     /// Contexts of that text at most
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
-    pub(in crate::cli) chunks: usize,
+    pub(crate) chunks: usize,
     /// Steps of the run
     #[arg(long, value_name = "N", value_parser = some_steps(), required_unless_present_any = ["tokens", "minutes"], conflicts_with_all = ["tokens", "minutes"])]
-    pub(in crate::cli) steps: Option<u64>,
+    pub(crate) steps: Option<u64>,
     /// Tokens to learn from, in place of --steps
     #[arg(long, value_name = "N", value_parser = some_steps(), conflicts_with = "minutes")]
-    pub(in crate::cli) tokens: Option<u64>,
+    pub(crate) tokens: Option<u64>,
     /// Time to learn for, in place of --steps: as many as a step that is tried out lets expect
     #[arg(long, value_name = "N", value_parser = minutes)]
-    pub(in crate::cli) minutes: Option<f64>,
+    pub(crate) minutes: Option<f64>,
     /// Let only norms and biases learn (norms), with a factor for each row of the blocks' Linears (scales), or with low-rank
     /// adapters of them (alpha is twice the rank where it is not given). OUT has all of it merged, OUT.adapter the adapters as
     /// PEFT loads them
     #[arg(long, value_name = "lora:RANK[:ALPHA]|scales|norms")]
-    pub(in crate::cli) recover: Option<BesideArg>,
+    pub(crate) recover: Option<BesideArg>,
     /// Linears with adapters or factors, by the last part of their names, such as q_proj,v_proj [default: all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "recover")]
-    pub(in crate::cli) recover_targets: Vec<String>,
+    pub(crate) recover_targets: Vec<String>,
     /// What the student computes with: its weights, or their rounding to bf16, the format that it is mostly written in; what
     /// learns is f32
     #[arg(long, value_enum, default_value_t = FloatArg::F32, conflicts_with = "quantize")]
-    pub(in crate::cli) weights: FloatArg,
+    pub(crate) weights: FloatArg,
     /// What student and teacher multiply; sums are f32. Products of bf16 are several times as fast on CPUs with AMX, and
     /// slower on others, with the same bits
     #[arg(long, value_enum, default_value_t = FloatArg::F32)]
-    pub(in crate::cli) matmul: FloatArg,
+    pub(crate) matmul: FloatArg,
     /// Compute with the weights rounded as `tersor quantize` will round them to a file of this type
     #[arg(long, value_name = "TYPE", value_parser = FileType::by_name, ignore_case = true)]
-    pub(in crate::cli) quantize: Option<&'static FileType>,
+    pub(crate) quantize: Option<&'static FileType>,
     /// Sequences of a step
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
-    pub(in crate::cli) batch: usize,
+    pub(crate) batch: usize,
     /// Learning rate after the warm-up
     #[arg(long, default_value_t = 2e-4, value_parser = rate)]
-    pub(in crate::cli) lr: f64,
+    pub(crate) lr: f64,
     /// Learning rate of the last step
     #[arg(long, value_name = "LR", default_value_t = 0.0, value_parser = rate)]
-    pub(in crate::cli) last_lr: f64,
+    pub(crate) last_lr: f64,
     /// Steps in which the rate goes up from 0 [default: a twentieth of all]
     #[arg(long, value_name = "N")]
-    pub(in crate::cli) warmup: Option<u64>,
+    pub(crate) warmup: Option<u64>,
     /// How the rate goes down
     #[arg(long, value_enum, default_value_t = ScheduleArg::Cosine)]
-    pub(in crate::cli) schedule: ScheduleArg,
+    pub(crate) schedule: ScheduleArg,
     /// How much of the mean of gradients stays
     #[arg(long, default_value_t = 0.9, value_parser = below_one)]
-    pub(in crate::cli) beta1: f32,
+    pub(crate) beta1: f32,
     /// How much of the mean of their squares stays
     #[arg(long, default_value_t = 0.95, value_parser = below_one)]
-    pub(in crate::cli) beta2: f32,
+    pub(crate) beta2: f32,
     /// Added to the root of that mean
     #[arg(long, default_value_t = 1e-8, value_parser = positive)]
-    pub(in crate::cli) eps: f32,
+    pub(crate) eps: f32,
     /// Decay of matrices, as a share of the learning rate
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
-    pub(in crate::cli) weight_decay: f32,
+    pub(crate) weight_decay: f32,
     /// Norm of the gradient at most
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = rate)]
-    pub(in crate::cli) clip: f64,
+    pub(crate) clip: f64,
     /// Share of what each block adds, and of the embedding, that is left out by chance
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = below_one)]
-    pub(in crate::cli) dropout: f32,
+    pub(crate) dropout: f32,
     /// Decides the order of the texts, and chance
     #[arg(long, default_value_t = 0)]
-    pub(in crate::cli) seed: u64,
+    pub(crate) seed: u64,
     /// Steps between two measurements, and between two checkpoints
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = some_steps())]
-    pub(in crate::cli) every: u64,
+    pub(crate) every: u64,
     /// Stop after so many measurements without a better one [default: never]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(in crate::cli) patience: u64,
+    pub(crate) patience: u64,
     /// Only go on with a run that was begun, which the same command does anyway; without one, this is an error
     #[arg(long, conflicts_with = "force")]
-    pub(in crate::cli) resume: bool,
+    pub(crate) resume: bool,
     /// Compute blocks twice, to hold less memory
     #[arg(long)]
-    pub(in crate::cli) recompute: bool,
+    pub(crate) recompute: bool,
     #[command(flatten)]
-    pub(in crate::cli) write: WriteArgs,
+    pub(crate) write: WriteArgs,
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::cli) enum StudentArg {
+pub(crate) enum StudentArg {
     Cut(Cut),
     Model(PathBuf),
 }
 
 /// What a student has of its teacher; all of it where nothing is said.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::cli) struct Cut {
-    pub(in crate::cli) depth: Option<usize>,
-    pub(in crate::cli) ffn: Option<u64>,
-    pub(in crate::cli) heads: Option<u64>,
-    pub(in crate::cli) hidden: Option<u64>,
+pub(crate) struct Cut {
+    pub(crate) depth: Option<usize>,
+    pub(crate) ffn: Option<u64>,
+    pub(crate) heads: Option<u64>,
+    pub(crate) hidden: Option<u64>,
 }
 
 impl FromStr for StudentArg {
@@ -225,7 +225,7 @@ impl FromStr for StudentArg {
 
 /// `lora:16`, `lora:16:32`, `scales` or `norms`.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cli) struct BesideArg(pub(in crate::cli) Beside);
+pub(crate) struct BesideArg(pub(crate) Beside);
 
 impl FromStr for BesideArg {
     type Err = &'static str;
@@ -249,19 +249,19 @@ impl FromStr for BesideArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum FloatArg {
+pub(crate) enum FloatArg {
     F32,
     Bf16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(in crate::cli) enum NearnessArg {
+pub(crate) enum NearnessArg {
     Mse,
     Cosine,
 }
 
 impl NearnessArg {
-    pub(in crate::cli) fn get(self) -> Nearness {
+    pub(crate) fn get(self) -> Nearness {
         match self {
             NearnessArg::Mse => Nearness::Mse,
             NearnessArg::Cosine => Nearness::Cosine,
@@ -291,14 +291,14 @@ fn some_steps() -> clap::builder::RangedU64ValueParser {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(in crate::cli) enum DivergenceArg {
+pub(crate) enum DivergenceArg {
     Forward,
     Reverse,
     Js,
 }
 
 impl DivergenceArg {
-    pub(in crate::cli) fn with(self, beta: f32) -> Divergence {
+    pub(crate) fn with(self, beta: f32) -> Divergence {
         match self {
             DivergenceArg::Forward => Divergence::Forward,
             DivergenceArg::Reverse => Divergence::Reverse,
@@ -308,14 +308,14 @@ impl DivergenceArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(in crate::cli) enum ScheduleArg {
+pub(crate) enum ScheduleArg {
     Cosine,
     Linear,
     Constant,
 }
 
 impl ScheduleArg {
-    pub(in crate::cli) fn get(self) -> Schedule {
+    pub(crate) fn get(self) -> Schedule {
         match self {
             ScheduleArg::Cosine => Schedule::Cosine,
             ScheduleArg::Linear => Schedule::Linear,

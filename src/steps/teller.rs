@@ -1,30 +1,29 @@
 //! Tells a person how a training run goes on.
 
-use super::interrupt;
 use crate::distill::{Metric, Settings};
 use crate::error::human_bytes;
 use crate::machine::peak_memory;
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two lines about steps.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The lines of a run on stderr.
-pub(super) struct Teller {
-    quiet: bool,
+/// The lines of a run.
+pub(crate) struct Teller<'w> {
+    watch: &'w dyn Watch,
     started: Instant,
     of_step: u64,
     resumed: AtomicU64,
     done: AtomicU64,
 }
 
-impl Teller {
-    pub(super) fn new(quiet: bool, settings: &Settings) -> Teller {
+impl<'w> Teller<'w> {
+    pub(crate) fn new(watch: &'w dyn Watch, settings: &Settings) -> Teller<'w> {
         let of_step = (settings.batch * settings.context) as u64;
         let (resumed, done) = Default::default();
-        Teller { quiet, started: Instant::now(), of_step, resumed, done }
+        Teller { watch, started: Instant::now(), of_step, resumed, done }
     }
 
     /// Tokens of this run, without those of a run before it.
@@ -32,9 +31,9 @@ impl Teller {
         self.done.load(Ordering::Relaxed) - self.resumed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn tell(&self, metric: &Metric, last: &mut Option<Instant>) {
+    pub(crate) fn tell(&self, metric: &Metric, last: &mut Option<Instant>) {
         let due = metric.heldout.is_some() || last.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-        if self.quiet || !due {
+        if !due {
             return;
         }
         *last = Some(Instant::now());
@@ -53,7 +52,7 @@ impl Teller {
             let best = if heldout.best { ", best" } else { "" };
             line += &format!("  held-out: {heldout}{best}");
         }
-        eprintln!("{line}");
+        self.watch.say(&line);
     }
 }
 
@@ -67,7 +66,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-impl Progress for Teller {
+impl Progress for Teller<'_> {
     fn advance(&self, units: u64) {
         self.done.fetch_add(units, Ordering::Relaxed);
     }
@@ -75,13 +74,11 @@ impl Progress for Teller {
     fn resume(&self, units: u64) {
         self.resumed.store(units, Ordering::Relaxed);
         self.done.store(units, Ordering::Relaxed);
-        if !self.quiet {
-            eprintln!("going on after step {}", units / self.of_step);
-        }
+        self.watch.say(&format!("going on after step {}", units / self.of_step));
     }
 
     fn cancelled(&self) -> bool {
-        interrupt::requested()
+        self.watch.cancelled()
     }
 }
 

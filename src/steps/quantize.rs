@@ -1,22 +1,22 @@
 //! `tersor quantize`.
 
-use super::args::{EffortArg, QuantizeArgs, WriteArgs};
-use super::{calibrate, write};
+use super::calibrate;
+use super::write::{self, Written};
 use crate::calib::Statistics;
 use crate::error::Result;
+use crate::options::{EffortArg, QuantizeArgs};
 use crate::plan::Container;
+use crate::progress::Watch;
 use crate::recipe::{Recipe, Target};
-use std::process::ExitCode;
 use std::sync::Arc;
 use tersor_kernels::Effort;
 
-pub(super) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &QuantizeArgs, watch: &dyn Watch) -> Result<Written> {
     let statistics = match (&args.imatrix, &args.calibration.calibration) {
         (Some(file), _) => Some(Statistics::read(file)?),
         (None, Some(text)) => {
-            let WriteArgs { threads, memory, quiet, .. } = args.write;
-            let run = calibrate::Run { threads, memory, quiet, keep: None };
-            Some(calibrate::statistics(&args.model, text, &args.calibration, &run)?)
+            let run = calibrate::Run { threads: args.write.threads, memory: args.write.memory, keep: None };
+            Some(calibrate::statistics(&args.model, text, &args.calibration, &run, watch)?)
         }
         (None, None) => None,
     };
@@ -34,5 +34,5 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
         ..Recipe::new(Container::Gguf, Target::Type(args.r#type))
     };
     let recipe = write::with_model_options(recipe, &args.model_options, &args.write);
-    write::run(&args.model, &recipe, &args.write)
+    write::run(&args.model, &recipe, &args.write, watch)
 }

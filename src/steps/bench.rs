@@ -1,22 +1,20 @@
 //! `tersor bench`.
 
-use super::args::BenchArgs;
 use super::eval::scores;
 use super::model;
-use super::progress::{Unit, metered};
-use super::{print, print_json};
 use crate::bench::{Load, run as measure, try_out};
 use crate::error::Result;
 use crate::machine::{all_threads, peak_memory, restart_peak_memory};
 use crate::model::Weights;
-use crate::report::{BenchModel, BenchReport, render_bench, render_bench_markdown};
+use crate::options::BenchArgs;
+use crate::progress::{Unit, Watch, metered};
+use crate::report::{BenchModel, BenchReport};
 use crate::source::Source;
 use crate::windows::Windows;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Instant;
 
-pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
     let load = Load { prompt: args.prompt, tokens: args.tokens, repetitions: args.repetitions.max(1) };
     let counts = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
     let windows = windows(args)?;
@@ -27,7 +25,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         let source = Source::open(path)?;
         let (bytes, values) = (source.bytes(), source.tensors().iter().map(|t| t.shape.values()).sum::<u64>());
         let stored: u64 = source.tensors().iter().map(|t| t.bytes).sum();
-        let model = model::load(source, Weights::AsStored, counts[0], args.quiet)?;
+        let model = model::load(source, Weights::AsStored, counts[0], watch)?;
         let loaded = started.elapsed().as_secs_f64();
         try_out(&model, &load)?;
         rows.push(BenchModel {
@@ -43,23 +41,17 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         models.push(model);
     }
     let total = (load.prompt + load.tokens) * (load.repetitions + 1) * models.len() * counts.len();
-    let speeds = metered(args.quiet, Unit::Tokens, total as u64, |meter| measure(&mut models, &counts, &load, meter))?;
+    let speeds = metered(watch, Unit::Tokens, total as u64, |meter| measure(&mut models, &counts, &load, meter))?;
     for (row, speeds) in rows.iter_mut().zip(speeds) {
         row.speeds = speeds;
     }
-    let load_base = |base: &PathBuf| model::load(Source::open(base)?, Weights::Decoded, all_threads(), args.quiet);
+    let load_base = |base: &PathBuf| model::load(Source::open(base)?, Weights::Decoded, all_threads(), watch);
     let base = args.base.as_ref().map(load_base).transpose()?;
     for ((row, model), windows) in rows.iter_mut().zip(&models).zip(&windows) {
         let Some(windows) = windows else { continue };
-        row.quality = Some(scores(model, base.as_ref(), windows, args.quiet)?);
+        row.quality = Some(scores(model, base.as_ref(), windows, watch)?);
     }
-    let report = BenchReport::new(&load, rows);
-    match (args.json, args.markdown) {
-        (true, _) => print_json(&report),
-        (_, true) => print(&render_bench_markdown(&report)),
-        _ => print(&render_bench(&report)),
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(BenchReport::new(&load, rows))
 }
 
 /// The text as each model's tokenizer cuts it. What could be wrong with it is found before the clock starts.

@@ -1,14 +1,14 @@
 //! `tersor convert`.
 
-use super::args::{ContainerArg, ConvertArgs, Dtype};
-use super::write;
+use super::write::{self, Written};
 use crate::error::Result;
+use crate::options::{ContainerArg, ConvertArgs, Dtype};
 use crate::plan::Container;
+use crate::progress::Watch;
 use crate::recipe::{Recipe, Target, written_format};
 use crate::source::{Origin, Source};
-use std::process::ExitCode;
 
-pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ConvertArgs, watch: &dyn Watch) -> Result<Written> {
     let container = match args.to {
         Some(ContainerArg::Gguf) => Container::Gguf,
         Some(ContainerArg::Safetensors) => Container::Safetensors,
@@ -24,5 +24,5 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
         Some(Dtype::Bf16) => Target::Float(written_format("bf16")?),
     };
     let recipe = write::with_model_options(Recipe::new(container, target), &args.model_options, &args.write);
-    write::run(&args.model, &recipe, &args.write)
+    write::run(&args.model, &recipe, &args.write, watch)
 }

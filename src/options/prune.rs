@@ -9,85 +9,85 @@ use std::str::FromStr;
 use tersor_kernels::Format;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PruneArgs {
+pub(crate) struct PruneArgs {
     /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
-    pub(in crate::cli) model: PathBuf,
+    pub(crate) model: PathBuf,
     /// What goes: single weights by magnitude, or by magnitude and input (wanda), whole blocks (depth), channels and heads
     /// (width)
     #[arg(long, value_enum)]
-    pub(in crate::cli) method: MethodArg,
+    pub(crate) method: MethodArg,
     /// Share of weights that become zero, such as 0.5, or how many stay of how many neighbours, such as 2:4; with PATTERN=
     /// before it for the tensors whose name fits; may be repeated, the first pattern that fits wins
     #[arg(long, value_name = "[PATTERN=]VALUE")]
-    pub(in crate::cli) sparsity: Vec<SparsityRule>,
+    pub(crate) sparsity: Vec<SparsityRule>,
     /// Among which weights magnitudes are compared [default: row]
     #[arg(long, value_enum)]
-    pub(in crate::cli) scope: Option<ScopeArg>,
+    pub(crate) scope: Option<ScopeArg>,
     /// Statistics of the model's activations, for wanda and width
     #[arg(long, value_name = "FILE", conflicts_with = "calibration")]
-    pub(in crate::cli) imatrix: Option<PathBuf>,
+    pub(crate) imatrix: Option<PathBuf>,
     /// How the blocks share the sparsity: all alike (uniform), less where weights stand out (owl), or less where `tersor
     /// sensitivity` measured that it costs more (its file) [default: uniform]
     #[arg(long, value_name = "uniform|owl|FILE")]
-    pub(in crate::cli) allocate: Option<AllocateArg>,
+    pub(crate) allocate: Option<AllocateArg>,
     /// Number of blocks that stay
     #[arg(long, value_name = "N", conflicts_with = "drop")]
-    pub(in crate::cli) keep: Option<usize>,
+    pub(crate) keep: Option<usize>,
     /// Blocks that go, such as 20,22-25
     #[arg(long, value_name = "N,N-N", value_parser = blocks)]
-    pub(in crate::cli) drop: Option<Blocks>,
+    pub(crate) drop: Option<Blocks>,
     /// Choose blocks by the measured divergence without them, one after another
     #[arg(long, requires = "keep")]
-    pub(in crate::cli) search: bool,
+    pub(crate) search: bool,
     /// Feed-forward channels that stay
     #[arg(long, value_name = "N")]
-    pub(in crate::cli) ffn: Option<u64>,
+    pub(crate) ffn: Option<u64>,
     /// Query heads that stay, in whole groups
     #[arg(long, value_name = "N")]
-    pub(in crate::cli) heads: Option<u64>,
+    pub(crate) heads: Option<u64>,
     /// Hidden channels that stay
     #[arg(long, value_name = "N")]
-    pub(in crate::cli) hidden: Option<u64>,
+    pub(crate) hidden: Option<u64>,
     /// Channels are rounded to a multiple of this [default: 32, and 256 for a type of blocks of 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=65536))]
-    pub(in crate::cli) multiple: Option<u64>,
+    pub(crate) multiple: Option<u64>,
     /// Text that blocks are judged on, or that statistics are collected on
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) calibration: Option<PathBuf>,
+    pub(crate) calibration: Option<PathBuf>,
     /// Text on which the pruned model is compared with the whole one
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) text: Option<PathBuf>,
+    pub(crate) text: Option<PathBuf>,
     /// Tokens of a context of both texts
     #[arg(long, value_name = "N", default_value_t = 512)]
-    pub(in crate::cli) ctx: usize,
+    pub(crate) ctx: usize,
     /// Contexts of each text at most [default: all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub(in crate::cli) chunks: Option<usize>,
+    pub(crate) chunks: Option<usize>,
     /// Quantize too, to a GGUF file of this type
     #[arg(short, long, value_parser = FileType::by_name, ignore_case = true)]
-    pub(in crate::cli) r#type: Option<&'static FileType>,
+    pub(crate) r#type: Option<&'static FileType>,
     /// Format of the tensors whose name fits; may be repeated, the first match wins
     #[arg(long = "rule", value_name = "PATTERN=FORMAT", requires = "type")]
-    pub(in crate::cli) rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
     /// Make it an error when a format cannot hold a zero, or rows do not divide into blocks
     #[arg(long)]
-    pub(in crate::cli) strict: bool,
+    pub(crate) strict: bool,
     /// Keep what is not zero, and a bit for each place: smaller, for tersor and old versions of vLLM; with `--type q8_0` as
     /// codes of eight bits
     #[arg(long, value_enum, conflicts_with_all = ["rules", "strict"])]
-    pub(in crate::cli) store: Option<StoreArg>,
+    pub(crate) store: Option<StoreArg>,
     /// Write a picture of what goes, block by block
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) svg: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]
-    pub(in crate::cli) write: WriteArgs,
+    pub(crate) write: WriteArgs,
 }
 
 /// Numbers of blocks.
-pub(in crate::cli) type Blocks = std::collections::BTreeSet<usize>;
+pub(crate) type Blocks = std::collections::BTreeSet<usize>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum MethodArg {
+pub(crate) enum MethodArg {
     Magnitude,
     Wanda,
     Depth,
@@ -95,19 +95,19 @@ pub(in crate::cli) enum MethodArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(in crate::cli) enum StoreArg {
+pub(crate) enum StoreArg {
     Bitmask,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(in crate::cli) enum ScopeArg {
+pub(crate) enum ScopeArg {
     Row,
     Tensor,
     Global,
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::cli) enum AllocateArg {
+pub(crate) enum AllocateArg {
     Uniform,
     Owl,
     File(PathBuf),
@@ -126,41 +126,41 @@ impl FromStr for AllocateArg {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct SensitivityArgs {
+pub(crate) struct SensitivityArgs {
     /// A Hugging Face folder, a GGUF file, or org/name[@revision] from the local Hugging Face cache
-    pub(in crate::cli) model: PathBuf,
+    pub(crate) model: PathBuf,
     /// Text on which the changed model is compared with the whole one
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) text: PathBuf,
+    pub(crate) text: PathBuf,
     /// Sparsity of what is pruned
     #[arg(long, value_name = "VALUE", default_value = "0.5")]
-    pub(in crate::cli) sparsity: Sparsity,
+    pub(crate) sparsity: Sparsity,
     /// Prune by magnitude times input, with these statistics, in place of magnitude
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) imatrix: Option<PathBuf>,
+    pub(crate) imatrix: Option<PathBuf>,
     /// Format of what is quantized
     #[arg(long, value_name = "FORMAT", default_value = "q4_0", value_parser = crate::recipe::written_format)]
-    pub(in crate::cli) format: &'static Format,
+    pub(crate) format: &'static Format,
     /// Only whole blocks, not each of their matrices too
     #[arg(long)]
-    pub(in crate::cli) blocks: bool,
+    pub(crate) blocks: bool,
     /// Tokens of a context
     #[arg(long, value_name = "N", default_value_t = 512)]
-    pub(in crate::cli) ctx: usize,
+    pub(crate) ctx: usize,
     /// Contexts at most
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
-    pub(in crate::cli) chunks: usize,
+    pub(crate) chunks: usize,
     /// Output file
     #[arg(short, long, value_name = "PATH")]
-    pub(in crate::cli) output: PathBuf,
+    pub(crate) output: PathBuf,
     /// Replace an existing output
     #[arg(long)]
-    pub(in crate::cli) force: bool,
+    pub(crate) force: bool,
     #[command(flatten)]
-    pub(in crate::cli) threads: ThreadsArg,
+    pub(crate) threads: ThreadsArg,
     /// No progress on stderr
     #[arg(short, long)]
-    pub(in crate::cli) quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 /// `20,22-25`.

@@ -1,29 +1,27 @@
 //! `tersor prune`.
 
-use super::args::{AllocateArg, CalibrationArgs, MethodArg, PruneArgs, ScopeArg, TextArgs};
-use super::interrupt::Writing;
-use super::progress::{Unit, metered};
-use super::{calibrate, eval, model, print, print_json, write};
+use super::{calibrate, eval, model, write};
 use crate::build::Build;
 use crate::calib::Statistics;
 use crate::error::{Error, Result};
 use crate::model::Weights;
+use crate::options::{AllocateArg, CalibrationArgs, MethodArg, PruneArgs, ScopeArg, TextArgs};
 use crate::plan::Container;
+use crate::progress::{Unit, Watch, metered};
 use crate::prune::{Allocate, Method, Scope, Sensitivity, Settings, Sizes, Wanted, prune};
 use crate::recipe::{Recipe, Target};
-use crate::report::{PruneReport, TextReport, render_prune};
+use crate::report::{PruneReport, TextReport};
 use crate::sink::write_file;
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use tersor_kernels::Level;
 
 /// Channels are rounded to this unless the output has larger blocks.
-pub(super) const MULTIPLE: u64 = 32;
+pub(crate) const MULTIPLE: u64 = 32;
 
-pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &PruneArgs, watch: &dyn Watch) -> Result<PruneReport> {
     check_options(args)?;
     let output = args.write.output.as_deref();
     if let Some(path) = output.filter(|path| path.exists() && !args.write.force && !args.write.dry_run) {
@@ -32,13 +30,13 @@ pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
     let source = Source::open(&args.model)?;
     let measured = TextArgs { text: args.text.clone(), ctx: args.ctx, chunks: args.chunks };
     let windows = model::windows(&measured, &source, None)?;
-    let method = method(args, &source)?;
+    let method = method(args, &source, watch)?;
     let (unit, total) = match &method {
         Method::Depth { windows, search, .. } => (Unit::Tokens, windows.total() * if *search { 2 } else { 1 }),
         _ => (Unit::Bytes, source.stored_bytes()),
     };
     let name = source.name.clone();
-    let pruned = metered(args.write.quiet, unit, total, |progress| {
+    let pruned = metered(watch, unit, total, |progress| {
         let settings = Settings { level: Level::best(), threads: args.write.threads.get(), progress };
         let pruned = prune(source, &method, &settings)?;
         if args.store.is_some() { pruned.as_bitmask(args.r#type.is_some(), &settings) } else { Ok(pruned) }
@@ -56,13 +54,10 @@ pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
     let report = if args.write.dry_run {
         planned
     } else {
-        let built = metered(args.write.quiet, Unit::Bytes, write::bytes(&build), |meter| {
-            let _writing = Writing::begin();
-            build.write(meter)
-        })?;
+        let built = write::write(&build, watch)?;
         let mut report = PruneReport::written(&pruned, &build, &built);
         if let Some((text, windows)) = args.text.as_deref().zip(windows.as_ref()) {
-            report.quality = Some(quality(args, text, windows, &build.layout.target)?);
+            report.quality = Some(quality(args, text, windows, &build.layout.target, watch)?);
         }
         report
     };
@@ -73,12 +68,7 @@ pub(super) fn run(args: &PruneArgs) -> Result<ExitCode> {
         })?;
         write_file(path, picture.into_bytes(), args.write.force)?;
     }
-    if args.write.json {
-        print_json(&report)
-    } else {
-        print(&render_prune(&report))
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(report)
 }
 
 /// An option of another method would do nothing.
@@ -118,7 +108,7 @@ fn check_options(args: &PruneArgs) -> Result<()> {
     Ok(())
 }
 
-fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
+fn method(args: &PruneArgs, source: &Source, watch: &dyn Watch) -> Result<Method> {
     let missing =
         |what: &str, hint: &str| Err(Error::Usage { problem: format!("{what} is missing"), hint: hint.into() });
     match args.method {
@@ -137,7 +127,7 @@ fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
                 Some(AllocateArg::Owl) => Allocate::Owl,
                 Some(AllocateArg::File(path)) => Allocate::Measured(Sensitivity::read(path)?.into()),
             };
-            Ok(Method::Wanda { wanted, statistics: statistics(args)?, allocate })
+            Ok(Method::Wanda { wanted, statistics: statistics(args, watch)?, allocate })
         }
         MethodArg::Depth => match (&args.drop, args.keep, &args.calibration) {
             (Some(blocks), ..) => Ok(Method::Drop(blocks.clone())),
@@ -155,23 +145,18 @@ fn method(args: &PruneArgs, source: &Source) -> Result<Method> {
             if sizes.is_empty() {
                 return missing("a size", "pass `--ffn N`, `--heads N` or `--hidden N`");
             }
-            Ok(Method::Width { sizes, statistics: statistics(args)? })
+            Ok(Method::Width { sizes, statistics: statistics(args, watch)? })
         }
     }
 }
 
-fn statistics(args: &PruneArgs) -> Result<Statistics> {
+fn statistics(args: &PruneArgs, watch: &dyn Watch) -> Result<Statistics> {
     match (&args.imatrix, &args.calibration) {
         (Some(file), _) => Statistics::read(file),
         (None, Some(text)) => {
             let how = CalibrationArgs { calibration: None, ctx: args.ctx, chunks: args.chunks };
-            let run = calibrate::Run {
-                threads: args.write.threads,
-                memory: args.write.memory,
-                quiet: args.write.quiet,
-                keep: None,
-            };
-            calibrate::statistics(&args.model, text, &how, &run)
+            let run = calibrate::Run { threads: args.write.threads, memory: args.write.memory, keep: None };
+            calibrate::statistics(&args.model, text, &how, &run, watch)
         }
         (None, None) => Err(Error::Usage {
             problem: "this method needs statistics of the model's activations".into(),
@@ -199,10 +184,9 @@ fn default_output(args: &PruneArgs, name: &str) -> PathBuf {
 }
 
 /// The output beside the model that was pruned.
-fn quality(args: &PruneArgs, text: &Path, windows: &Windows, output: &Path) -> Result<TextReport> {
-    let quiet = args.write.quiet;
-    let load = |path: &Path, weights| model::load(Source::open(path)?, weights, args.write.threads.get(), quiet);
+fn quality(args: &PruneArgs, text: &Path, windows: &Windows, output: &Path, watch: &dyn Watch) -> Result<TextReport> {
+    let load = |path: &Path, weights| model::load(Source::open(path)?, weights, args.write.threads.get(), watch);
     let base = load(&args.model, Weights::Decoded)?;
     let pruned = load(output, Weights::AsStored)?;
-    Ok(TextReport::new(text, windows, eval::scores(&pruned, Some(&base), windows, quiet)?))
+    Ok(TextReport::new(text, windows, eval::scores(&pruned, Some(&base), windows, watch)?))
 }

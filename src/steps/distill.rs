@@ -1,12 +1,9 @@
-//! `tersor distill` and `tersor train`.
+//! A student learns, from a teacher or from text alone.
 
-use super::args::{BesideArg, DistillArgs, FloatArg, TrainArgs, TrainingArgs};
 use super::compare::{Known, compare};
-use super::interrupt::Writing;
-use super::progress::{Unit, metered};
 use super::student::{self, Learning};
 use super::teller::Teller;
-use super::{print, print_json, write};
+use super::write;
 use crate::arch::Count;
 use crate::build::Build;
 use crate::distill::{
@@ -16,15 +13,16 @@ use crate::error::{Error, Result, human_bytes};
 use crate::machine::available_memory;
 use crate::model::Weights;
 use crate::model::train::Network;
+use crate::options::{BesideArg, DistillArgs, FloatArg, TrainArgs, TrainingArgs};
 use crate::plan::Container;
+use crate::progress::Watch;
 use crate::recipe::{Recipe, Target};
-use crate::report::{DistillReport, render_distill, render_distill_html, render_distill_markdown};
+use crate::report::{DistillReport, render_distill_html, render_distill_markdown};
 use crate::sink::beside;
 use crate::source::Source;
 use crate::windows::{Text, Windows, check_tokens};
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
 use tersor_kernels::Level;
 
 /// What stands in place of a teacher where there is none.
@@ -38,10 +36,19 @@ struct Lessons {
     cache: Option<Cache>,
 }
 
-pub(super) fn run(args: &DistillArgs) -> Result<ExitCode> {
+/// What came of a run.
+pub(crate) enum Outcome {
+    /// What it would do, for a person.
+    Planned(String),
+    /// A student.
+    Learnt(Box<DistillReport>),
+}
+
+/// `tersor distill`.
+pub(crate) fn run(args: &DistillArgs, watch: &dyn Watch) -> Result<Outcome> {
     let texts = &args.training.texts;
     let teacher = (args.teacher != Path::new(NO_TEACHER)).then(|| Source::open(&args.teacher)).transpose()?;
-    let learning = Learning { texts, threads: args.training.write.threads.get(), quiet: args.training.write.quiet };
+    let learning = Learning { texts, threads: args.training.write.threads.get(), watch };
     let student = student::student(&args.student, teacher.as_ref(), &learning)?;
     teacher.iter().try_for_each(|teacher| check_tokens(&student, teacher))?;
     if teacher.is_none() && (args.hidden.is_some() || args.logits.is_some()) {
@@ -62,16 +69,17 @@ pub(super) fn run(args: &DistillArgs) -> Result<ExitCode> {
         _ => None,
     };
     let cache = args.logits.as_deref().map(Cache::open).transpose()?;
-    learn(&args.training, student, Lessons { teacher, loss, matching, cache })
+    learn(&args.training, student, Lessons { teacher, loss, matching, cache }, watch)
 }
 
-pub(super) fn train(args: &TrainArgs) -> Result<ExitCode> {
+/// `tersor train`.
+pub(crate) fn train(args: &TrainArgs, watch: &dyn Watch) -> Result<Outcome> {
     let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 1.0 };
     let lessons = Lessons { teacher: None, loss, matching: None, cache: None };
-    learn(&args.training, student::open(&args.config)?, lessons)
+    learn(&args.training, student::open(&args.config)?, lessons, watch)
 }
 
-fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitCode> {
+fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Watch) -> Result<Outcome> {
     let output = args.write.output.clone().unwrap_or_else(|| format!("{}-trained", student.name).into());
     if output.exists() && !args.write.force && !args.write.dry_run {
         return Err(Error::Exists { path: output });
@@ -80,7 +88,7 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
         let problem = format!("no run was begun that is to give `{}`", output.display());
         return Err(Error::Usage { problem, hint: "leave `--resume` out to begin".into() });
     }
-    let (threads, level, quiet) = (args.write.threads.get(), Level::best(), args.write.quiet);
+    let (threads, level) = (args.write.threads.get(), Level::best());
     let settings = settings(args, &lessons);
     let tokens = student::tokens(&student, &args.texts)?;
     let cut = |path| Windows::cut(&student, &Text { path, context: args.texts.ctx, chunks: Some(args.chunks) });
@@ -95,15 +103,14 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
     let description = describe(&settings, &tokens, &network, digest.as_deref(), lessons.cache.is_some());
     prepare(args, &settings, &mut network, &student, lessons.teacher.as_ref())?;
     if args.write.dry_run {
-        print(&planned(&settings, &tokens, &network, memory));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Outcome::Planned(planned(&settings, &tokens, &network, memory)));
     }
     let state = State::open(&output, description, args.write.force)?;
     let folder = state.folder.clone();
     let name = (student.name.clone(), lessons.teacher.as_ref().map(|t| t.name.clone()));
     let teacher = |weights| {
         let source = lessons.teacher.clone();
-        source.map(|source| Known::load(source, weights, threads, quiet)).transpose()
+        source.map(|source| Known::load(source, weights, threads, watch)).transpose()
     };
     // With predictions at hand, the teacher is for held-out text alone.
     let needed = lessons.cache.is_none() || heldout.is_some();
@@ -120,8 +127,8 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
         state,
         level,
     };
-    let learnt = learnt(run, &settings, quiet, &folder)?;
-    let bytes = written(args, &learnt, &student, &output)?;
+    let learnt = learnt(run, &settings, watch, &folder)?;
+    let bytes = written(args, &learnt, &student, &output, watch)?;
     // A student that was cut from its teacher has no folder that adapters could go with.
     if let (Some(Beside::Lora { rank, alpha }), false) =
         (settings.recover.as_ref().map(|r| r.beside), student.is_derived())
@@ -136,23 +143,19 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons) -> Result<ExitC
         known = teacher(Weights::AsStored)?;
     }
     let texts = heldout.as_ref().map_or_else(|| vec![tokens.fixed(0).0], |windows| windows.iter().collect());
-    report.comparison = compare(&output, known, heldout.as_ref(), &texts, threads, quiet)?;
-    tell(&report, &folder, args.write.json)
+    report.comparison = compare(&output, known, heldout.as_ref(), &texts, threads, watch)?;
+    write_pages(&report, &folder)?;
+    Ok(Outcome::Learnt(Box::new(report)))
 }
 
-/// What came of it: pages in `folder`, and on stdout.
-fn tell(report: &DistillReport, folder: &Path, as_json: bool) -> Result<ExitCode> {
+/// The pages of a run in `folder`.
+fn write_pages(report: &DistillReport, folder: &Path) -> Result<()> {
     let page = render_distill_html(report, &distill::metrics(folder)?);
     for (name, text) in [("report.md", render_distill_markdown(report)), ("report.html", page)] {
         let path = folder.join(name);
         fs::write(&path, text).map_err(Error::io("write", &path))?;
     }
-    if as_json {
-        print_json(report)
-    } else {
-        print(&render_distill(report))
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Ids that the tokenizer and both models know.
@@ -196,27 +199,27 @@ fn prepare(
     Ok(())
 }
 
-fn learnt(run: Run<'_>, settings: &Settings, quiet: bool, folder: &Path) -> Result<Learnt> {
-    let teller = Teller::new(quiet, settings);
+fn learnt(run: Run<'_>, settings: &Settings, watch: &dyn Watch, folder: &Path) -> Result<Learnt> {
+    let teller = Teller::new(watch, settings);
     let mut last = None;
     let found = {
-        let _writing = Writing::begin();
+        let _hold = watch.hold();
         run.learn(&teller, &mut |metric| teller.tell(metric, &mut last))
     };
-    if let (Err(Error::Interrupted), false) = (&found, quiet) {
-        eprintln!("the same command goes on from `{}`", folder.display());
+    if let Err(Error::Interrupted) = &found {
+        watch.say(&format!("the same command goes on from `{}`", folder.display()));
     }
     found
 }
 
 /// Write the student as a folder; gives its bytes.
-fn written(args: &TrainingArgs, learnt: &Learnt, student: &Source, output: &Path) -> Result<u64> {
+fn written(args: &TrainingArgs, learnt: &Learnt, student: &Source, output: &Path, watch: &dyn Watch) -> Result<u64> {
     let mut options = write::options(&args.write);
     options.output = Some(output.to_owned());
     let recipe =
         Recipe { max_file_bytes: args.write.split_max_size, ..Recipe::new(Container::Safetensors, Target::Keep) };
     let build = Build::of(learnt.network.to_source(student)?, &recipe, options)?;
-    metered(args.write.quiet, Unit::Bytes, write::bytes(&build), |meter| build.write(meter))?;
+    write::write(&build, watch)?;
     Ok(build.layout.bytes())
 }
 

@@ -1,21 +1,21 @@
 //! Models that commands run, and the text that they are measured on.
 
-use super::args::TextArgs;
-use super::progress::{Unit, metered};
 use crate::error::Result;
 use crate::model::{Model, Weights};
+use crate::options::TextArgs;
+use crate::progress::{Unit, Watch, metered};
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use tersor_kernels::Level;
 
-/// Load a model, with a meter on stderr.
-pub(super) fn load(source: Source, weights: Weights, threads: usize, quiet: bool) -> Result<Model> {
+/// Load a model, with a meter.
+pub(crate) fn load(source: Source, weights: Weights, threads: usize, watch: &dyn Watch) -> Result<Model> {
     let bytes = source.bytes();
-    metered(quiet, Unit::Bytes, bytes, |meter| Model::load(source, weights, Level::best(), threads, meter))
+    metered(watch, Unit::Bytes, bytes, |meter| Model::load(source, weights, Level::best(), threads, meter))
 }
 
 /// The text as the tokenizer of `source` cuts it, if there is one. `base` must have the same tokenizer.
-pub(super) fn windows(args: &TextArgs, source: &Source, base: Option<&Source>) -> Result<Option<Windows>> {
+pub(crate) fn windows(args: &TextArgs, source: &Source, base: Option<&Source>) -> Result<Option<Windows>> {
     let Some(path) = &args.text else { return Ok(None) };
     let windows = Windows::cut(source, &Text { path, context: args.ctx, chunks: args.chunks })?;
     base.iter().try_for_each(|base| windows.check_base(source, base))?;

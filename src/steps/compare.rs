@@ -1,12 +1,12 @@
 //! A student that has learnt, beside its teacher.
 
-use super::progress::{Unit, metered};
 use super::{eval, model};
 use crate::bench::{Load, run as measure};
 use crate::error::{Error, Result};
 use crate::generate::{Request, Sampling, generate};
 use crate::model::{Model, Weights};
 use crate::progress::Silent;
+use crate::progress::{Unit, Watch, metered};
 use crate::report::{Compared, Comparison, Sample};
 use crate::source::Source;
 use crate::tokenizer::{Decoder, last_tokens, metadata_of};
@@ -21,7 +21,7 @@ const SAMPLES: usize = 3;
 const TOKENS: (usize, usize) = (32, 48);
 
 /// A model with what its files say.
-pub(super) struct Known {
+pub(crate) struct Known {
     model: Model,
     name: String,
     bytes: u64,
@@ -30,28 +30,28 @@ pub(super) struct Known {
 
 impl Known {
     /// Load it from `source`.
-    pub(super) fn load(source: Source, weights: Weights, threads: usize, quiet: bool) -> Result<Known> {
+    pub(crate) fn load(source: Source, weights: Weights, threads: usize, watch: &dyn Watch) -> Result<Known> {
         let (name, bytes) = (source.name.clone(), source.bytes());
         let values = source.tensors().iter().map(|t| t.shape.values()).sum();
-        Ok(Known { model: model::load(source, weights, threads, quiet)?, name, bytes, weights: values })
+        Ok(Known { model: model::load(source, weights, threads, watch)?, name, bytes, weights: values })
     }
 
-    pub(super) fn model(&self) -> &Model {
+    pub(crate) fn model(&self) -> &Model {
         &self.model
     }
 }
 
 /// The figures of the student in `folder` and its teacher, and how both go on with the beginnings of `texts`; `None` when a
 /// person did not want to wait.
-pub(super) fn compare(
+pub(crate) fn compare(
     folder: &Path,
     teacher: Option<Known>,
     heldout: Option<&Windows>,
     texts: &[&[u32]],
     threads: usize,
-    quiet: bool,
+    watch: &dyn Watch,
 ) -> Result<Option<Comparison>> {
-    match compared(folder, teacher, heldout, texts, threads, quiet) {
+    match compared(folder, teacher, heldout, texts, threads, watch) {
         Err(Error::Interrupted) => Ok(None),
         other => other.map(Some),
     }
@@ -63,11 +63,11 @@ fn compared(
     heldout: Option<&Windows>,
     texts: &[&[u32]],
     threads: usize,
-    quiet: bool,
+    watch: &dyn Watch,
 ) -> Result<Comparison> {
     let source = Source::open(folder)?;
     let metadata = metadata_of(&source)?.into_owned();
-    let student = Known::load(source, Weights::AsStored, threads, quiet)?;
+    let student = Known::load(source, Weights::AsStored, threads, watch)?;
     let taught = teacher.is_some();
     let (mut models, mut rows) = (Vec::new(), Vec::new());
     for Known { model, name, bytes, weights } in teacher.into_iter().chain([student]) {
@@ -76,7 +76,7 @@ fn compared(
     }
     let last = models.len() - 1;
     if let Some(windows) = heldout {
-        let scores = eval::scores(&models[last], models.first().filter(|_| taught), windows, quiet)?;
+        let scores = eval::scores(&models[last], models.first().filter(|_| taught), windows, watch)?;
         rows[last].perplexity = Some(scores.perplexity.value);
         if let Some(divergence) = scores.divergence {
             rows[0].perplexity = Some(divergence.base_perplexity.value);
@@ -105,7 +105,7 @@ fn compared(
         samples.push(Sample { prompt: read(&mut decoder, prompt), continuations });
     }
     let total = (LOAD.prompt + LOAD.tokens) * (LOAD.repetitions + 1) * models.len();
-    let speeds = metered(quiet, Unit::Tokens, total as u64, |meter| measure(&mut models, &[threads], &LOAD, meter))?;
+    let speeds = metered(watch, Unit::Tokens, total as u64, |meter| measure(&mut models, &[threads], &LOAD, meter))?;
     for (row, speed) in rows.iter_mut().zip(speeds.iter().flatten()) {
         (row.prefill, row.decode) = (speed.prefill.median, speed.decode.median);
     }

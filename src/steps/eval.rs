@@ -1,19 +1,17 @@
 //! `tersor eval`.
 
-use super::args::EvalArgs;
 use super::model;
-use super::progress::{Unit, metered};
-use super::{print, print_json};
 use crate::error::Result;
 use crate::eval::{Asked, Prompts, Questions, Scores, Task, TaskScores, WrittenScores, evaluate};
 use crate::model::{Model, Weights};
-use crate::report::{EvalReport, TextReport, render_eval};
+use crate::options::EvalArgs;
+use crate::progress::{Unit, Watch, metered};
+use crate::report::{EvalReport, TextReport};
 use crate::source::Source;
 use crate::windows::Windows;
 use std::path::Path;
-use std::process::ExitCode;
 
-pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &EvalArgs, watch: &dyn Watch) -> Result<EvalReport> {
     // Whatever is wrong with what was given is found before any weight is loaded.
     let source = Source::open(&args.model)?;
     let base_source = args.base.as_deref().map(Source::open).transpose()?;
@@ -21,30 +19,25 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let work = Work::prepare(args, &source)?;
     let base_work = base_source.as_ref().map(|source| Work::prepare(args, source)).transpose()?;
 
-    let load = |source, weights| model::load(source, weights, args.threads.get(), args.quiet);
+    let load = |source, weights| model::load(source, weights, args.threads.get(), watch);
     let base = base_source.map(|source| load(source, Weights::Decoded)).transpose()?;
     let mut report = EvalReport::new(&args.model, args.base.as_deref());
     let quantized = {
         let model = load(source, Weights::AsStored)?;
         if let Some((path, windows)) = args.text.text.as_deref().zip(windows.as_ref()) {
-            report.text = Some(TextReport::new(path, windows, scores(&model, base.as_ref(), windows, args.quiet)?));
+            report.text = Some(TextReport::new(path, windows, scores(&model, base.as_ref(), windows, watch)?));
         }
-        (report.tasks, report.written) = work.run(&model, args.quiet)?;
+        (report.tasks, report.written) = work.run(&model, watch)?;
         model.is_quantized()
     };
     if let (Some(text), Some(windows), true) = (&mut report.text, &windows, quantized) {
         let model = load(Source::open(&args.model)?, Weights::Decoded)?;
-        text.weights_only = Some(scores(&model, base.as_ref(), windows, args.quiet)?);
+        text.weights_only = Some(scores(&model, base.as_ref(), windows, watch)?);
     }
     if let Some((base, work)) = base.zip(base_work) {
-        (report.base_tasks, report.base_written) = work.run(&base, args.quiet)?;
+        (report.base_tasks, report.base_written) = work.run(&base, watch)?;
     }
-    if args.json {
-        print_json(&report)
-    } else {
-        print(&render_eval(&report))
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(report)
 }
 
 /// What one model is asked, by its own tokenizer.
@@ -63,16 +56,16 @@ impl Work {
         Ok(Work { tasks, prompts })
     }
 
-    fn run(&self, model: &Model, quiet: bool) -> Result<(Vec<TaskScores>, Option<WrittenScores>)> {
-        let ask = |task: &Questions| metered(quiet, Unit::Tokens, task.total(), |meter| task.ask(model, meter));
+    fn run(&self, model: &Model, watch: &dyn Watch) -> Result<(Vec<TaskScores>, Option<WrittenScores>)> {
+        let ask = |task: &Questions| metered(watch, Unit::Tokens, task.total(), |meter| task.ask(model, meter));
         let tasks = self.tasks.iter().map(ask).collect::<Result<_>>()?;
         let write =
-            |prompts: &Prompts| metered(quiet, Unit::Tokens, prompts.total(), |meter| prompts.write(model, meter));
+            |prompts: &Prompts| metered(watch, Unit::Tokens, prompts.total(), |meter| prompts.write(model, meter));
         Ok((tasks, self.prompts.as_ref().map(write).transpose()?))
     }
 }
 
-/// Score with a meter on stderr.
-pub(super) fn scores(model: &Model, base: Option<&Model>, windows: &Windows, quiet: bool) -> Result<Scores> {
-    metered(quiet, Unit::Tokens, windows.total(), |meter| evaluate(model, base, windows, meter))
+/// Score with a meter.
+pub(crate) fn scores(model: &Model, base: Option<&Model>, windows: &Windows, watch: &dyn Watch) -> Result<Scores> {
+    metered(watch, Unit::Tokens, windows.total(), |meter| evaluate(model, base, windows, meter))
 }

@@ -1,14 +1,14 @@
 //! Who learns.
 
-use super::args::{StudentArg, TextsArgs};
-use super::progress::{Unit, metered};
 use super::prune::MULTIPLE;
 use crate::arch::Count;
 use crate::calib::collect;
 use crate::distill::Tokens;
 use crate::error::{Error, Result};
 use crate::model::Observer;
+use crate::options::{StudentArg, TextsArgs};
 use crate::progress::Silent;
+use crate::progress::{Unit, Watch, metered};
 use crate::prune::{self, Method, Sizes};
 use crate::source::Source;
 use crate::windows::Windows;
@@ -19,19 +19,19 @@ use tersor_kernels::Level;
 const SEQUENCES: usize = 64;
 
 /// The texts that a student is to learn from, and how many threads may run.
-pub(super) struct Learning<'a> {
-    pub(super) texts: &'a TextsArgs,
-    pub(super) threads: usize,
-    pub(super) quiet: bool,
+pub(crate) struct Learning<'a> {
+    pub(crate) texts: &'a TextsArgs,
+    pub(crate) threads: usize,
+    pub(crate) watch: &'a dyn Watch,
 }
 
 /// The texts as the tokenizer of `source` reads them.
-pub(super) fn tokens(source: &Source, texts: &TextsArgs) -> Result<Tokens> {
+pub(crate) fn tokens(source: &Source, texts: &TextsArgs) -> Result<Tokens> {
     Tokens::read(source, &texts.train, &texts.field, texts.ctx)
 }
 
 /// The student that is asked for; one that is cut from its teacher keeps what the training text makes most of.
-pub(super) fn student(asked: &StudentArg, teacher: Option<&Source>, learning: &Learning<'_>) -> Result<Source> {
+pub(crate) fn student(asked: &StudentArg, teacher: Option<&Source>, learning: &Learning<'_>) -> Result<Source> {
     match (asked, teacher) {
         (StudentArg::Model(path), _) => open(path),
         (StudentArg::Cut(cut), Some(teacher)) => {
@@ -50,7 +50,7 @@ pub(super) fn student(asked: &StudentArg, teacher: Option<&Source>, learning: &L
 }
 
 /// A checkpoint, or a config.json without weights.
-pub(super) fn open(path: &Path) -> Result<Source> {
+pub(crate) fn open(path: &Path) -> Result<Source> {
     if path.file_name().is_some_and(|name| name == "config.json") {
         return Source::without_weights(path);
     }
@@ -80,7 +80,7 @@ fn narrower(teacher: &Source, sizes: Sizes, learning: &Learning<'_>) -> Result<S
     let windows = Windows::of(teacher, ids, tokens.context())?;
     let observer = Observer::new(teacher.clone(), tokens.context(), Level::best(), learning.threads)?;
     let text = learning.texts.train.first().map_or(Path::new(""), PathBuf::as_path);
-    let statistics = metered(learning.quiet, Unit::Tokens, windows.total(), |meter| {
+    let statistics = metered(learning.watch, Unit::Tokens, windows.total(), |meter| {
         collect(observer, &windows, text, None, None, meter)
     })?;
     let settings = prune::Settings { level: Level::best(), threads: learning.threads, progress: &Silent };

@@ -1,0 +1,77 @@
+//! What every step that writes a model shares.
+
+use crate::build::{Build, Built, Options};
+use crate::error::Result;
+use crate::options::{BesideArgs, ModelArgs, WriteArgs};
+use crate::progress::{Unit, Watch, metered};
+use crate::recipe::Recipe;
+use crate::report::{PlanReport, RunReport, render_plan, render_run};
+use serde::Serialize;
+use std::mem::ManuallyDrop;
+use std::path::Path;
+
+/// Take over the options that every writing command has.
+pub(crate) fn with_model_options(recipe: Recipe, args: &ModelArgs, write: &WriteArgs) -> Recipe {
+    let ModelArgs { rules, beside, allow_requantize, allow_non_finite } = args.clone();
+    let max_file_bytes = write.split_max_size;
+    with_beside(Recipe { rules, allow_requantize, allow_non_finite, max_file_bytes, ..recipe }, &beside)
+}
+
+/// Take over what shapes the output beside formats.
+pub(crate) fn with_beside(recipe: Recipe, args: &BesideArgs) -> Recipe {
+    let BesideArgs { drop, overrides, pre, chat_template } = args.clone();
+    Recipe { drop, overrides, pre, chat_template, ..recipe }
+}
+
+/// How to write.
+pub(crate) fn options(args: &WriteArgs) -> Options {
+    Options {
+        output: args.output.clone(),
+        force: args.force,
+        no_verify: args.no_verify || args.dry_run,
+        threads: Some(args.threads.get()),
+        memory: args.memory.map(|mib| u64::from(mib) << 20),
+    }
+}
+
+/// Bytes that a build reads.
+pub(crate) fn bytes(build: &Build) -> u64 {
+    build.source.tensors().iter().map(|t| t.bytes).sum()
+}
+
+/// What came of writing a model.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Written {
+    /// Nothing: the plan.
+    Planned(PlanReport),
+    /// A file or a folder.
+    Done(RunReport),
+}
+
+impl Written {
+    /// For a person.
+    pub(crate) fn render(&self) -> String {
+        match self {
+            Written::Planned(report) => render_plan(report),
+            Written::Done(report) => render_run(report),
+        }
+    }
+}
+
+/// Write what is ready.
+pub(crate) fn write(build: &Build, watch: &dyn Watch) -> Result<Built> {
+    let _hold = watch.hold();
+    metered(watch, Unit::Bytes, bytes(build), |meter| build.write(meter))
+}
+
+/// Prepare, then write or show the plan.
+pub(crate) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs, watch: &dyn Watch) -> Result<Written> {
+    // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
+    let build = ManuallyDrop::new(Build::prepare(model, recipe, options(args))?);
+    if args.dry_run {
+        return Ok(Written::Planned(PlanReport::new(&build)));
+    }
+    let built = write(&build, watch)?;
+    Ok(Written::Done(RunReport::new(&build, &built)))
+}
