@@ -1,13 +1,13 @@
 //! tersor makes trained models small: it reads a Hugging Face checkpoint or a GGUF file, quantizes or converts it, and
 //! writes GGUF or safetensors that the ecosystem loads.
 //!
-//! Data flows one way: source -> arch -> recipe -> plan -> run -> sink -> verify -> report.
+//! Data flows one way: source -> arch -> conversion -> plan -> run -> sink -> verify -> report.
 pub mod arch;
 pub mod bench;
-pub mod build;
 pub mod calib;
 pub mod chance;
 pub mod cli;
+pub mod conversion;
 pub mod distill;
 pub mod error;
 pub mod eval;
@@ -19,7 +19,6 @@ mod options;
 pub mod plan;
 pub mod progress;
 pub mod prune;
-pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod sink;
@@ -29,6 +28,7 @@ pub mod tensor;
 pub mod tokenizer;
 pub mod verify;
 pub mod windows;
+pub mod writing;
 
 pub use error::{Error, Result};
 

@@ -6,10 +6,10 @@
 
 mod piece;
 
+use crate::conversion::{Head, Job};
 use crate::error::{Error, Result};
 use crate::plan::{Input, Plan, TensorPlan};
 use crate::progress::Progress;
-use crate::recipe::{Head, Job};
 use crate::sink::{Layout, Output};
 use crate::source::Source;
 use piece::{Buffers, Piece, Scales, pieces};

@@ -21,7 +21,7 @@ const ORDER: &[&str] = &[
     "model",
     "sink",
     "calib",
-    "recipe",
+    "conversion",
     "run",
     "verify",
     "generate",
@@ -29,7 +29,7 @@ const ORDER: &[&str] = &[
     "prune",
     "distill",
     "bench",
-    "build",
+    "writing",
     "report",
     "options",
     "steps",
@@ -40,19 +40,19 @@ const ORDER: &[&str] = &[
 /// Uses that break the order, as (module, what it uses), with the reason. None is best.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// What only one module may do: a fragment of code, and where it may stand.
-const CONFINED: &[(&str, &str)] = &[
-    ("println!", "cli"),
-    ("eprintln!", "cli"),
-    ("eprint!", "cli"),
-    ("clap::", "cli"),
-    ("clap_complete", "cli"),
-    ("indicatif", "cli"),
-    ("ctrlc", "cli"),
-    ("process::exit", "cli"),
-    ("rayon::", "model"),
+/// What only some modules may do: a fragment of code, and where it may stand.
+const CONFINED: &[(&str, &[&str])] = &[
+    ("println!", &["cli"]),
+    ("eprintln!", &["cli"]),
+    ("eprint!", &["cli"]),
+    ("clap::", &["cli", "options"]),
+    ("clap_complete", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("ctrlc", &["cli"]),
+    ("process::exit", &["cli"]),
+    ("rayon::", &["model"]),
     // Only tersor-kernels has any.
-    ("unsafe ", "no module"),
+    ("unsafe ", &[]),
 ];
 
 struct Source {
@@ -154,9 +154,9 @@ fn modules_use_only_what_stands_below_them() {
 fn printing_the_command_line_and_unsafe_code_stay_in_their_place() {
     let mut wrong = Vec::new();
     for source in sources() {
-        for (fragment, place) in CONFINED {
-            if source.module != *place && source.code.contains(fragment) {
-                wrong.push(format!("{}: `{fragment}` belongs to {place}", source.path.display()));
+        for (fragment, places) in CONFINED {
+            if !places.contains(&source.module.as_str()) && source.code.contains(fragment) {
+                wrong.push(format!("{}: `{fragment}` belongs to {places:?}", source.path.display()));
             }
         }
     }

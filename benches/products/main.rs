@@ -38,6 +38,11 @@ fn main() {
         let bench = Bench::new(format, 0.0);
         levels.iter().for_each(|level| bench.line(*level));
     }
+    if names.is_empty() || names.iter().any(|n| n == "bf16") {
+        println!("bf16 times bf16:");
+        let bench = Bench::bf16();
+        levels.iter().for_each(|level| bench.line(*level));
+    }
     if names.is_empty() || names.iter().any(|n| n == "sparse") {
         levels.iter().for_each(|level| sparse(*level));
     }
@@ -78,13 +83,15 @@ impl Bench {
         Bench::of(format, zeros, |file| {
             let panels = file.chunks(16 * SIZE / 32 * 34);
             let codes = |panel: &[u8]| panel.chunks_exact(34).flat_map(|b| b[2..].to_vec()).filter(|c| *c != 0).count();
-            let mut matrix = Matrix::sparse(SIZE, SIZE, &panels.map(codes).collect::<Vec<_>>())?;
-            for mut panel in matrix.panels_mut() {
-                let rows = panel.rows.start * panel.row_bytes..panel.rows.end * panel.row_bytes;
-                panel.fill(&file[rows]);
-            }
-            Some(matrix)
+            let matrix = Matrix::sparse(SIZE, SIZE, &panels.map(codes).collect::<Vec<_>>())?;
+            Some(filled(matrix, file))
         })
+    }
+
+    /// bf16 times bf16.
+    fn bf16() -> Bench {
+        let format = Format::by_name("bf16").expect("a row of the table");
+        Bench::of(format, 0.0, |file| Some(filled(Matrix::bf16(SIZE, SIZE), file)))
     }
 
     fn of(format: &'static Format, zeros: f64, matrix: impl Fn(&[u8]) -> Option<Matrix>) -> Bench {
@@ -144,8 +151,17 @@ impl Bench {
             (true, _) => Some(limits::read(&self.bytes, COLD)),
             (false, Input::Int8) => limits::byte_products(),
             (false, Input::F32) => limits::fused(),
+            (false, Input::Bf16) => None,
         }
     }
+}
+
+fn filled(mut matrix: Matrix, file: &[u8]) -> Matrix {
+    for mut panel in matrix.panels_mut() {
+        let rows = panel.rows.start * panel.row_bytes..panel.rows.end * panel.row_bytes;
+        panel.fill(&file[rows]);
+    }
+    matrix
 }
 
 fn median(values: &mut [f64]) -> f64 {

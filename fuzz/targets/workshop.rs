@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tersor::Result;
-use tersor::build::{Build, Options};
+use tersor::writing::{Build, Options};
 use tersor::plan::Container;
 use tersor::progress::Silent;
-use tersor::recipe::{FILE_TYPES, Recipe, Target};
+use tersor::conversion::{FILE_TYPES, Conversion, Target};
 
 /// Larger outputs are only planned: their writing has nothing new.
 const LARGEST: u64 = 1 << 20;
@@ -24,7 +24,7 @@ pub fn folder() -> &'static Path {
 /// Quantize to the default type.
 pub fn quantize(model: &Path, dir: &Path) -> Result<()> {
     let file_type = FILE_TYPES.iter().find(|t| t.name == "q4_k_m").expect("the default type");
-    let mut recipe = Recipe::new(Container::Gguf, Target::Type(file_type));
+    let mut recipe = Conversion::new(Container::Gguf, Target::Type(file_type));
     recipe.allow_requantize = true;
     let output = Some(dir.join("out.gguf"));
     let options = Options { output, force: true, threads: Some(1), ..Options::default() };

@@ -1,7 +1,7 @@
 //! Options of the tools that people come from: an error that says how tersor spells them.
 
 use super::USAGE;
-use crate::recipe::FileType;
+use crate::conversion::FileType;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::process::ExitCode;
 

@@ -2,10 +2,10 @@
 
 use super::{DIFFERENT, print, print_json};
 use crate::calib::Statistics;
+use crate::conversion::{Conversion, Target};
 use crate::error::Result;
 use crate::options::VerifyArgs;
 use crate::plan::Container;
-use crate::recipe::{Recipe, Target};
 use crate::report::render_comparison;
 use crate::run::Limits;
 use crate::steps::write;
@@ -16,10 +16,11 @@ use tersor_kernels::Level;
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let statistics = args.imatrix.as_deref().map(Statistics::read).transpose()?;
-    let recipe = Recipe { importance: statistics.map(Arc::new), ..Recipe::new(Container::Gguf, Target::Keep) };
-    let recipe = write::with_beside(recipe, &args.beside);
+    let conversion =
+        Conversion { importance: statistics.map(Arc::new), ..Conversion::new(Container::Gguf, Target::Keep) };
+    let conversion = write::with_beside(conversion, &args.beside);
     let limits = Limits { threads: args.threads.get(), level: Level::best() };
-    let comparison = verify::compare(&args.output, &args.base, &recipe, args.text.as_deref(), limits)?;
+    let comparison = verify::compare(&args.output, &args.base, &conversion, args.text.as_deref(), limits)?;
     if args.json {
         print_json(&comparison)
     } else {

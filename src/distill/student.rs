@@ -1,9 +1,9 @@
 //! What of a student learns, and on which grid.
 
+use crate::conversion::{Conversion, FileType, Target, resolve};
 use crate::error::{Error, Result};
 use crate::model::train::Network;
 use crate::plan::{Container, Input};
-use crate::recipe::{FileType, Recipe, Target, resolve};
 use crate::source::Source;
 use std::collections::BTreeSet;
 use tersor_kernels::{Class, Format};
@@ -80,7 +80,7 @@ pub fn round(network: &mut Network, source: &Source, to: &'static FileType) -> R
     // A fresh one has no tensors there yet.
     let made = source.tensors().is_empty().then(|| network.to_source(source)).transpose()?;
     let source = made.as_ref().unwrap_or(source);
-    let job = resolve(source, &Recipe::new(Container::Gguf, Target::Type(to)))?;
+    let job = resolve(source, &Conversion::new(Container::Gguf, Target::Type(to)))?;
     for tensor in &job.plan.tensors {
         let Input::Stored { id, .. } = tensor.input else { continue };
         let stored = source.tensor(id);

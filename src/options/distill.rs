@@ -1,9 +1,9 @@
 //! What can be typed after `distill` and `train`.
 
 use super::{ThreadsArg, WriteArgs, at_least_one};
+use crate::conversion::FileType;
 use crate::distill::{Beside, Divergence, LayerMap, Schedule};
 use crate::model::train::Nearness;
-use crate::recipe::FileType;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -8,8 +8,8 @@ pub(crate) use distill::{
 };
 pub(crate) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
 
+use crate::conversion::{Fallback, FileType, Override, Rule};
 use crate::machine::all_threads;
-use crate::recipe::{Fallback, FileType, Override, Rule};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tersor_kernels::Format;
@@ -25,10 +25,10 @@ pub(crate) struct QuantizeArgs {
     #[arg(long)]
     pub(crate) pure: bool,
     /// Format of the output head
-    #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = crate::conversion::written_format)]
     pub(crate) output_tensor_type: Option<&'static Format>,
     /// Format of the token embedding
-    #[arg(long, value_name = "FORMAT", value_parser = crate::recipe::written_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = crate::conversion::written_format)]
     pub(crate) token_embedding_type: Option<&'static Format>,
     /// Statistics of the model's activations: errors in columns with large inputs count for more
     #[arg(long, value_name = "FILE", conflicts_with = "calibration")]

@@ -1,8 +1,8 @@
 //! What can be typed after `prune` and `sensitivity`.
 
 use super::{ThreadsArg, WriteArgs, at_least_one};
+use crate::conversion::{FileType, Rule};
 use crate::prune::{Sparsity, SparsityRule};
-use crate::recipe::{FileType, Rule};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -139,7 +139,7 @@ pub(crate) struct SensitivityArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) imatrix: Option<PathBuf>,
     /// Format of what is quantized
-    #[arg(long, value_name = "FORMAT", default_value = "q4_0", value_parser = crate::recipe::written_format)]
+    #[arg(long, value_name = "FORMAT", default_value = "q4_0", value_parser = crate::conversion::written_format)]
     pub(crate) format: &'static Format,
     /// Only whole blocks, not each of their matrices too
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! The page about storage formats and file types, made from their tables and from what was measured.
 
+use crate::conversion::{FILE_TYPES, MIX, When};
 use crate::error::{Error, Result};
-use crate::recipe::{FILE_TYPES, MIX, When};
 use std::fmt::Write;
 use tersor_kernels::{Class, FORMATS, Format};
 

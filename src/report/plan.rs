@@ -2,10 +2,10 @@
 
 use crate::SCHEMA;
 use crate::arch::Role;
-use crate::build::{Build, Built, Checked};
+use crate::conversion::Job;
 use crate::machine;
 use crate::plan::{Container, Input, Why};
-use crate::recipe::Job;
+use crate::writing::{Build, Built, Checked};
 use serde::Serialize;
 use std::path::PathBuf;
 use tersor_kernels::Class;
@@ -172,7 +172,7 @@ impl PlanReport {
             source: build.source.path.clone(),
             outputs: outputs(build),
             container: build.job.plan.container,
-            recipe: build.recipe.provenance(),
+            recipe: build.conversion.provenance(),
             tensors: rows.collect(),
             dropped: build.job.plan.dropped.clone(),
             totals: totals(build),
@@ -197,7 +197,7 @@ impl RunReport {
             source: build.source.path.clone(),
             outputs: outputs(build),
             container: build.job.plan.container,
-            recipe: build.recipe.provenance(),
+            recipe: build.conversion.provenance(),
             sparse: build.job.plan.tensors.iter().any(|t| t.name.ends_with(".bitmask")),
             totals: totals(build),
             worst: worst.map(|(t, fit)| Worst {

@@ -1,11 +1,11 @@
 //! `tersor convert`.
 
 use super::write::{self, Written};
+use crate::conversion::{Conversion, Target, written_format};
 use crate::error::Result;
 use crate::options::{ContainerArg, ConvertArgs, Dtype};
 use crate::plan::Container;
 use crate::progress::Watch;
-use crate::recipe::{Recipe, Target, written_format};
 use crate::source::{Origin, Source};
 
 pub(crate) fn run(args: &ConvertArgs, watch: &dyn Watch) -> Result<Written> {
@@ -23,6 +23,6 @@ pub(crate) fn run(args: &ConvertArgs, watch: &dyn Watch) -> Result<Written> {
         Some(Dtype::F16) => Target::Float(written_format("f16")?),
         Some(Dtype::Bf16) => Target::Float(written_format("bf16")?),
     };
-    let recipe = write::with_model_options(Recipe::new(container, target), &args.model_options, &args.write);
-    write::run(&args.model, &recipe, &args.write, watch)
+    let conversion = write::with_model_options(Conversion::new(container, target), &args.model_options, &args.write);
+    write::run(&args.model, &conversion, &args.write, watch)
 }

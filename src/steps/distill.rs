@@ -5,7 +5,7 @@ use super::student::{self, Learning};
 use super::teller::Teller;
 use super::write;
 use crate::arch::Count;
-use crate::build::Build;
+use crate::conversion::{Conversion, Target};
 use crate::distill::{
     self, Beside, Cache, Divergence, Learnt, Length, Loss, Matching, Recovery, Run, Settings, State, Tokens,
 };
@@ -16,11 +16,11 @@ use crate::model::train::Network;
 use crate::options::{BesideArg, DistillArgs, FloatArg, TrainArgs, TrainingArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
-use crate::recipe::{Recipe, Target};
 use crate::report::{DistillReport, render_distill_html, render_distill_markdown};
 use crate::sink::beside;
 use crate::source::Source;
 use crate::windows::{Text, Windows, check_tokens};
+use crate::writing::Build;
 use std::fs;
 use std::path::Path;
 use tersor_kernels::Level;
@@ -216,9 +216,11 @@ fn learnt(run: Run<'_>, settings: &Settings, watch: &dyn Watch, folder: &Path) -
 fn written(args: &TrainingArgs, learnt: &Learnt, student: &Source, output: &Path, watch: &dyn Watch) -> Result<u64> {
     let mut options = write::options(&args.write);
     options.output = Some(output.to_owned());
-    let recipe =
-        Recipe { max_file_bytes: args.write.split_max_size, ..Recipe::new(Container::Safetensors, Target::Keep) };
-    let build = Build::of(learnt.network.to_source(student)?, &recipe, options)?;
+    let conversion = Conversion {
+        max_file_bytes: args.write.split_max_size,
+        ..Conversion::new(Container::Safetensors, Target::Keep)
+    };
+    let build = Build::of(learnt.network.to_source(student)?, &conversion, options)?;
     write::write(&build, watch)?;
     Ok(build.layout.bytes())
 }

@@ -1,19 +1,19 @@
 //! `tersor prune`.
 
 use super::{calibrate, eval, model, write};
-use crate::build::Build;
 use crate::calib::Statistics;
+use crate::conversion::{Conversion, Target};
 use crate::error::{Error, Result};
 use crate::model::Weights;
 use crate::options::{AllocateArg, CalibrationArgs, MethodArg, PruneArgs, ScopeArg, TextArgs};
 use crate::plan::Container;
 use crate::progress::{Unit, Watch, metered};
 use crate::prune::{Allocate, Method, Scope, Sensitivity, Settings, Sizes, Wanted, prune};
-use crate::recipe::{Recipe, Target};
 use crate::report::{PruneReport, TextReport};
 use crate::sink::write_file;
 use crate::source::Source;
 use crate::windows::{Text, Windows};
+use crate::writing::Build;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use tersor_kernels::Level;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &PruneArgs, watch: &dyn Watch) -> Result<PruneReport> {
     })?;
     let mut options = write::options(&args.write);
     options.output.get_or_insert_with(|| default_output(args, &name));
-    let build = ManuallyDrop::new(Build::of(pruned.source.clone(), &recipe(args), options)?);
+    let build = ManuallyDrop::new(Build::of(pruned.source.clone(), &conversion(args), options)?);
     let planned = PruneReport::planned(&pruned, &build);
     if let (true, [first, ..]) = (args.strict, &planned.formats_without_zero[..]) {
         return Err(Error::Usage {
@@ -165,7 +165,7 @@ fn statistics(args: &PruneArgs, watch: &dyn Watch) -> Result<Statistics> {
     }
 }
 
-fn recipe(args: &PruneArgs) -> Recipe {
+fn conversion(args: &PruneArgs) -> Conversion {
     let to_gguf = args.write.output.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e == "gguf"));
     let (container, target) = match args.r#type.filter(|_| args.store.is_none()) {
         Some(kind) => (Container::Gguf, Target::Type(kind)),
@@ -173,7 +173,7 @@ fn recipe(args: &PruneArgs) -> Recipe {
         None => (Container::Safetensors, Target::Keep),
     };
     let (rules, strict, max_file_bytes) = (args.rules.clone(), args.strict, args.write.split_max_size);
-    Recipe { rules, strict, max_file_bytes, count_zeros: true, ..Recipe::new(container, target) }
+    Conversion { rules, strict, max_file_bytes, count_zeros: true, ..Conversion::new(container, target) }
 }
 
 fn default_output(args: &PruneArgs, name: &str) -> PathBuf {

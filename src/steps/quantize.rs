@@ -3,11 +3,11 @@
 use super::calibrate;
 use super::write::{self, Written};
 use crate::calib::Statistics;
+use crate::conversion::{Conversion, Target};
 use crate::error::Result;
 use crate::options::{EffortArg, QuantizeArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
-use crate::recipe::{Recipe, Target};
 use std::sync::Arc;
 use tersor_kernels::Effort;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &QuantizeArgs, watch: &dyn Watch) -> Result<Written> {
         }
         (None, None) => None,
     };
-    let recipe = Recipe {
+    let conversion = Conversion {
         importance: statistics.map(Arc::new),
         pure: args.pure,
         output_type: args.output_tensor_type,
@@ -31,8 +31,8 @@ pub(crate) fn run(args: &QuantizeArgs, watch: &dyn Watch) -> Result<Written> {
         },
         fallback: args.fallback,
         strict: args.strict,
-        ..Recipe::new(Container::Gguf, Target::Type(args.r#type))
+        ..Conversion::new(Container::Gguf, Target::Type(args.r#type))
     };
-    let recipe = write::with_model_options(recipe, &args.model_options, &args.write);
-    write::run(&args.model, &recipe, &args.write, watch)
+    let conversion = write::with_model_options(conversion, &args.model_options, &args.write);
+    write::run(&args.model, &conversion, &args.write, watch)
 }

@@ -1,26 +1,26 @@
 //! What every step that writes a model shares.
 
-use crate::build::{Build, Built, Options};
+use crate::conversion::Conversion;
 use crate::error::Result;
 use crate::options::{BesideArgs, ModelArgs, WriteArgs};
 use crate::progress::{Unit, Watch, metered};
-use crate::recipe::Recipe;
 use crate::report::{PlanReport, RunReport, render_plan, render_run};
+use crate::writing::{Build, Built, Options};
 use serde::Serialize;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 
 /// Take over the options that every writing command has.
-pub(crate) fn with_model_options(recipe: Recipe, args: &ModelArgs, write: &WriteArgs) -> Recipe {
+pub(crate) fn with_model_options(conversion: Conversion, args: &ModelArgs, write: &WriteArgs) -> Conversion {
     let ModelArgs { rules, beside, allow_requantize, allow_non_finite } = args.clone();
     let max_file_bytes = write.split_max_size;
-    with_beside(Recipe { rules, allow_requantize, allow_non_finite, max_file_bytes, ..recipe }, &beside)
+    with_beside(Conversion { rules, allow_requantize, allow_non_finite, max_file_bytes, ..conversion }, &beside)
 }
 
 /// Take over what shapes the output beside formats.
-pub(crate) fn with_beside(recipe: Recipe, args: &BesideArgs) -> Recipe {
+pub(crate) fn with_beside(conversion: Conversion, args: &BesideArgs) -> Conversion {
     let BesideArgs { drop, overrides, pre, chat_template } = args.clone();
-    Recipe { drop, overrides, pre, chat_template, ..recipe }
+    Conversion { drop, overrides, pre, chat_template, ..conversion }
 }
 
 /// How to write.
@@ -66,9 +66,9 @@ pub(crate) fn write(build: &Build, watch: &dyn Watch) -> Result<Built> {
 }
 
 /// Prepare, then write or show the plan.
-pub(crate) fn run(model: &Path, recipe: &Recipe, args: &WriteArgs, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(model: &Path, conversion: &Conversion, args: &WriteArgs, watch: &dyn Watch) -> Result<Written> {
     // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
-    let build = ManuallyDrop::new(Build::prepare(model, recipe, options(args))?);
+    let build = ManuallyDrop::new(Build::prepare(model, conversion, options(args))?);
     if args.dry_run {
         return Ok(Written::Planned(PlanReport::new(&build)));
     }

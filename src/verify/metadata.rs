@@ -1,7 +1,7 @@
 //! Keys of the output against those that the base asks for.
 
+use crate::conversion::RECIPE;
 use crate::gguf::{Metadata, Value};
-use crate::recipe::RECIPE;
 use crate::sink::SOURCE_HASH;
 
 /// Keys that depend on the formats and options of the run, not on the base,

@@ -6,10 +6,10 @@ mod structure;
 mod tensors;
 mod tokens;
 
+use crate::conversion::{Conversion, Head, RECIPE, Target, effort_in, imatrix_in, resolve};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::Container;
-use crate::recipe::{Head, RECIPE, Recipe, Target, effort_in, imatrix_in, resolve};
 use crate::run::Limits;
 use crate::source::{Origin, PRUNED, Source};
 use crate::tokenizer::Encoder;
@@ -64,11 +64,17 @@ pub fn tokenizer<'m>(
     }
 }
 
-/// The full comparison. `recipe` tells what the run was told beyond formats (tokenizer, metadata, tensors left out).
+/// The full comparison. `conversion` tells what the run was told beyond formats (tokenizer, metadata, tensors left out).
 ///
 /// # Errors
 /// Only for files that cannot be read; what differs is in the [`Comparison`].
-pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>, limits: Limits) -> Result<Comparison> {
+pub fn compare(
+    output: &Path,
+    base: &Path,
+    conversion: &Conversion,
+    text: Option<&Path>,
+    limits: Limits,
+) -> Result<Comparison> {
     let base_source = Source::open(base)?;
     let mut comparison = Comparison {
         schema: crate::SCHEMA,
@@ -104,10 +110,10 @@ pub fn compare(output: &Path, base: &Path, recipe: &Recipe, text: Option<&Path>,
         _ => Container::Safetensors,
     };
     let effort = effort_in(written.fact(RECIPE).unwrap_or_default());
-    let keep = Recipe { container, target: Target::Keep, allow_requantize: true, effort, ..recipe.clone() };
+    let keep = Conversion { container, target: Target::Keep, allow_requantize: true, effort, ..conversion.clone() };
     let job = resolve(&base_source, &keep)?;
     let made_with = imatrix_in(written.fact(RECIPE).unwrap_or_default());
-    let told = recipe.importance.as_ref().map(|s| s.digest());
+    let told = conversion.importance.as_ref().map(|s| s.digest());
     if told.is_some() && made_with != told.as_deref() {
         let found = made_with.unwrap_or("none");
         comparison.differences.push(format!("statistics: it was made with {found}, `--imatrix` gives others"));

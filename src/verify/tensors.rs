@@ -1,10 +1,10 @@
 //! Every tensor of the output against what the base's values become in its format.
 
 use super::Comparison;
+use crate::conversion::{Job, RECIPE, imatrix_in};
 use crate::error::Result;
 use crate::machine::in_parallel;
 use crate::plan::TensorPlan;
-use crate::recipe::{Job, RECIPE, imatrix_in};
 use crate::run::{Limits, Rederive};
 use crate::source::Source;
 use crate::tensor::TensorId;

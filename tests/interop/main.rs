@@ -5,7 +5,7 @@ mod workshop;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use tersor::recipe::FILE_TYPES;
+use tersor::conversion::FILE_TYPES;
 use workshop::{Workshop, fixture, given, python, skip};
 
 /// Types whose bytes are the reference's with `--effort fast`.

@@ -29,7 +29,7 @@ use tersor_kernels::{Effort, Format};
 
 /// Everything that decides the output, besides the source.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct Conversion {
     /// What is written.
     pub container: Container,
     /// The format of weight matrices.
@@ -79,7 +79,7 @@ pub enum Target {
     Keep,
 }
 
-/// How [`Recipe::provenance`] says that encoders did not look long.
+/// How [`Conversion::provenance`] says that encoders did not look long.
 const FAST: &str = "effort=fast";
 
 /// Stands before the digest of the statistics there.
@@ -95,10 +95,10 @@ pub(crate) fn imatrix_in(provenance: &str) -> Option<&str> {
     provenance.split(' ').find_map(|word| word.strip_prefix(IMATRIX))
 }
 
-impl Recipe {
+impl Conversion {
     /// Nothing but a container and a target.
-    pub fn new(container: Container, target: Target) -> Recipe {
-        Recipe {
+    pub fn new(container: Container, target: Target) -> Conversion {
+        Conversion {
             container,
             target,
             pure: false,

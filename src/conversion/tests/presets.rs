@@ -1,9 +1,9 @@
 //! File types on models of known shape.
 
 use super::*;
+use crate::conversion::mix::{MIX, fitting};
+use crate::conversion::{FILE_TYPES, Rule};
 use crate::error::Error;
-use crate::recipe::mix::{MIX, fitting};
-use crate::recipe::{FILE_TYPES, Rule};
 use std::sync::Arc;
 
 /// The layers whose tensors of this role have the format.
@@ -17,7 +17,7 @@ const MORE: [u64; 16] = [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 3
 
 #[test]
 fn q4_k_m_of_llama_3_8b() {
-    let choices = choices(&LLAMA_3_8B, &recipe("q4_k_m"));
+    let choices = choices(&LLAMA_3_8B, &conversion("q4_k_m"));
     let bytes: u64 = choices.iter().map(|c| c.bytes).sum();
     assert_eq!(format!("{:.2}", bytes as f64 / f64::from(1 << 30)), "4.58");
     for role in [Role::AttnV, Role::FfnDown] {
@@ -55,7 +55,7 @@ fn sizes_are_those_that_llama_quantize_states() {
         ("q5_0", 5.21),
         ("q5_1", 5.65),
     ] {
-        let bytes: u64 = choices(&LLAMA_3_8B, &recipe(file_type)).iter().map(|c| c.bytes).sum();
+        let bytes: u64 = choices(&LLAMA_3_8B, &conversion(file_type)).iter().map(|c| c.bytes).sum();
         let file = bytes as f64 / f64::from(1 << 30) + 0.007;
         assert!((file - gib).abs() < 0.01, "{file_type}: {file} of {gib}");
     }
@@ -67,7 +67,7 @@ type Exceptions = &'static [(&'static str, &'static [(Role, &'static str, usize)
 fn check(sizes: &Sizes, wanted: Exceptions) {
     for (file_type, exceptions) in wanted {
         let base = FileType::by_name(file_type).unwrap().base;
-        let choices = choices(sizes, &recipe(file_type));
+        let choices = choices(sizes, &conversion(file_type));
         for (role, format, n) in *exceptions {
             assert_eq!(count(&choices, *role, format), *n, "{file_type}: {role:?} in {format}");
         }
@@ -112,7 +112,7 @@ fn exceptions_of_llama_3_8b() {
     ];
     check(&LLAMA_3_8B, wanted);
     // Nothing in a dense model is a stack of experts.
-    let dense = choices(&LLAMA_3_8B, &recipe("mxfp4_moe"));
+    let dense = choices(&LLAMA_3_8B, &conversion("mxfp4_moe"));
     assert!(dense.iter().all(|c| c.format.name == if c.role == Role::Norm { "f32" } else { "q8_0" }));
 }
 
@@ -154,7 +154,7 @@ fn exceptions_of_eight_experts() {
         ("q5_k_s", &[(AttnV, "q8_0", 32), (AttnK, "q8_0", 32), (Output, "q6_k", 1)]),
     ];
     check(&MIXTRAL, wanted);
-    let choices = choices(&MIXTRAL, &recipe("mxfp4_moe"));
+    let choices = choices(&MIXTRAL, &conversion("mxfp4_moe"));
     for role in [FfnUp, FfnGate, FfnDown] {
         assert_eq!(count(&choices, role, "mxfp4"), 32, "{role:?}");
     }
@@ -187,19 +187,19 @@ fn exceptions_of_falcon() {
 
 #[test]
 fn q2_k_s_needs_an_importance_matrix() {
-    let error = decide_all(&LLAMA_3_8B.metadata(), &LLAMA_3_8B.tensors(), &recipe("q2_k_s")).err().unwrap();
+    let error = decide_all(&LLAMA_3_8B.metadata(), &LLAMA_3_8B.tensors(), &conversion("q2_k_s")).err().unwrap();
     let Error::NeedsImatrix { tensor, format: "q2_k", .. } = &error else { panic!("{error}") };
     assert_eq!(tensor, "blk.0.attn_q.weight", "the embedding is exempt");
     assert_eq!(error.hint().unwrap(), "pass `--imatrix` or `--calibration`; `--type q2_k` needs none");
     // Rows that become something else need none, as in llama-quantize.
-    let choices = choices(&Sizes { hidden: 96, ffn: 224, heads: 3, kv_heads: 3, ..LLAMA_3_8B }, &recipe("q2_k_s"));
+    let choices = choices(&Sizes { hidden: 96, ffn: 224, heads: 3, kv_heads: 3, ..LLAMA_3_8B }, &conversion("q2_k_s"));
     assert_eq!(count(&choices, Role::AttnQ, "q4_0"), 32);
     assert_eq!(count(&choices, Role::FfnDown, "q5_0"), 4, "q4_k in the first eighth");
 }
 
 #[test]
 fn an_importance_matrix_changes_the_mixture() {
-    let with = |name| Recipe { importance: Some(Arc::default()), ..recipe(name) };
+    let with = |name| Conversion { importance: Some(Arc::default()), ..conversion(name) };
     let choices_of = |name| choices(&LLAMA_3_8B, &with(name));
     assert_eq!(count(&choices_of("q2_k_s"), Role::AttnQ, "q2_k"), 32, "it is no error");
     for (name, base, other) in [("q4_0", "q4_0", "q4_1"), ("q5_0", "q5_0", "q5_1")] {
@@ -209,17 +209,17 @@ fn an_importance_matrix_changes_the_mixture() {
     }
     for name in ["iq4_nl", "iq4_xs"] {
         assert_eq!(count(&choices_of(name), Role::FfnDown, name), 32);
-        assert_eq!(count(&choices(&LLAMA_3_8B, &recipe(name)), Role::FfnDown, "q5_k"), 4);
+        assert_eq!(count(&choices(&LLAMA_3_8B, &conversion(name)), Role::FfnDown, "q5_k"), 4);
     }
 }
 
 #[test]
 fn pure_and_options_come_before_the_mixture() {
-    let pure = choices(&LLAMA_3_8B, &Recipe { pure: true, ..recipe("q4_k_m") });
+    let pure = choices(&LLAMA_3_8B, &Conversion { pure: true, ..conversion("q4_k_m") });
     assert!(pure.iter().all(|c| c.format.name == if c.role == Role::Norm { "f32" } else { "q4_k" }));
     let f16 = Format::by_name("f16");
     let rules: Vec<Rule> = vec!["blk.0.*=q8_0".parse().unwrap()];
-    let told = Recipe { output_type: f16, rules, ..recipe("q4_k_m") };
+    let told = Conversion { output_type: f16, rules, ..conversion("q4_k_m") };
     let told = choices(&LLAMA_3_8B, &told);
     assert_eq!(count(&told, Role::Output, "f16"), 1);
     assert_eq!(layers(&told, Role::AttnV, "q8_0"), [0]);
@@ -238,7 +238,7 @@ fn tensors_are_counted_in_the_order_of_their_layers() {
     tensors.extend((3..32).step_by(4).map(|n| tensor((n, "attn_v"))));
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let of = |metadata: &Metadata, file_type| {
-        let mut chosen = decide_all(metadata, &tensors, &recipe(file_type)).unwrap();
+        let mut chosen = decide_all(metadata, &tensors, &conversion(file_type)).unwrap();
         chosen.sort_by_key(|c| c.name.split('.').nth(1).unwrap().parse::<u64>().unwrap());
         chosen
     };
@@ -265,7 +265,7 @@ fn several_down_projections_in_a_layer_share_its_place() {
     let mut tensors = sizes.tensors();
     let shared = |n: u64| (format!("blk.{n}.ffn_down_shexp.weight"), Shape::new(vec![4096, 14336]).unwrap());
     tensors.extend((0..32).map(shared));
-    let choices = decide_all(&sizes.metadata(), &tensors, &recipe("q4_k_s")).unwrap();
+    let choices = decide_all(&sizes.metadata(), &tensors, &conversion("q4_k_s")).unwrap();
     let mut found = layers(&choices, Role::FfnDown, "q5_k");
     found.sort_unstable();
     assert_eq!(found, [0, 0, 1, 1, 2, 2, 3, 3]);

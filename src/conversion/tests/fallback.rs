@@ -1,8 +1,8 @@
 //! Rows that blocks do not divide.
 
 use super::*;
-use crate::recipe::Fallback;
-use crate::recipe::fallback::ERRORS;
+use crate::conversion::Fallback;
+use crate::conversion::fallback::ERRORS;
 use tersor_kernels::{Encoding, Level};
 
 fn format(name: &str) -> &'static Format {
@@ -64,7 +64,7 @@ fn a_format_is_taken_where_it_divides() {
 
 #[test]
 fn a_model_with_narrow_rows() {
-    let choices = |fallback| choices(&SMOLLM2_135M, &Recipe { fallback, ..recipe("q4_k_m") });
+    let choices = |fallback| choices(&SMOLLM2_135M, &Conversion { fallback, ..conversion("q4_k_m") });
     let llama = choices(Fallback::Llama);
     assert_eq!(count(&llama, Role::TokenEmbedding, "q8_0"), 1, "the head's own rule, no fallback");
     assert_eq!(count(&llama, Role::AttnQ, "q5_0"), 30);
@@ -79,7 +79,7 @@ fn a_model_with_narrow_rows() {
         query.why.to_string(),
         "rows do not divide by 256, as q4_k wants; least error for at most half a bit more"
     );
-    let strict = Recipe { strict: true, ..recipe("q4_k_m") };
+    let strict = Conversion { strict: true, ..conversion("q4_k_m") };
     let error = decide_all(&SMOLLM2_135M.metadata(), &SMOLLM2_135M.tensors(), &strict).err().unwrap();
     assert_eq!(
         error.to_string(),

@@ -1,9 +1,9 @@
-//! From a source and a recipe to a job. Reads headers and the tokenizer, never weights (but for `rope_freqs`).
+//! From a source and a conversion to a job. Reads headers and the tokenizer, never weights (but for `rope_freqs`).
 
 use super::choose::{Candidate, choosable, choose};
 use super::folder::{self, NamedFile};
 use super::model::Model;
-use super::{Recipe, importance, metadata};
+use super::{Conversion, importance, metadata};
 use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Settings, glob, with_layer};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
@@ -27,13 +27,13 @@ pub struct Job {
     pub inputs: Vec<(String, blake3::Hash)>,
     /// Keep NaN and infinity.
     pub allow_non_finite: bool,
-    /// See [`Recipe::effort`].
+    /// See [`Conversion::effort`].
     pub effort: Effort,
     /// By tensor, what an error in each of its columns counts, where that is known.
     pub importance: HashMap<String, Vec<f32>>,
     /// Columns that got the mean of their matrix.
     pub filled_columns: usize,
-    /// See [`Recipe::count_zeros`].
+    /// See [`Conversion::count_zeros`].
     pub count_zeros: bool,
     /// Largest file.
     pub max_file_bytes: Option<u64>,
@@ -55,14 +55,14 @@ const SHOWN: usize = 5;
 ///
 /// # Errors
 /// Whatever makes the job impossible, before a weight is read.
-pub fn resolve(source: &Source, recipe: &Recipe) -> Result<Job> {
-    check_options(source, recipe)?;
-    match (&source.origin, recipe.container) {
-        (Origin::HuggingFace { folder, config }, Container::Gguf) => folder_to_gguf(source, recipe, folder, config),
-        (Origin::Gguf { metadata }, Container::Gguf) => gguf_to_gguf(source, recipe, metadata),
-        (Origin::Gguf { metadata }, Container::Safetensors) => gguf_to_folder(source, recipe, metadata),
+pub fn resolve(source: &Source, conversion: &Conversion) -> Result<Job> {
+    check_options(source, conversion)?;
+    match (&source.origin, conversion.container) {
+        (Origin::HuggingFace { folder, config }, Container::Gguf) => folder_to_gguf(source, conversion, folder, config),
+        (Origin::Gguf { metadata }, Container::Gguf) => gguf_to_gguf(source, conversion, metadata),
+        (Origin::Gguf { metadata }, Container::Safetensors) => gguf_to_folder(source, conversion, metadata),
         (Origin::HuggingFace { folder, config }, Container::Safetensors) => {
-            folder_to_folder(source, recipe, folder, config)
+            folder_to_folder(source, conversion, folder, config)
         }
         (Origin::Bare, _) => {
             let path = source.path.with_file_name("config.json");
@@ -72,13 +72,17 @@ pub fn resolve(source: &Source, recipe: &Recipe) -> Result<Job> {
 }
 
 /// An option that could do nothing is an error, not silence.
-fn check_options(source: &Source, recipe: &Recipe) -> Result<()> {
+fn check_options(source: &Source, conversion: &Conversion) -> Result<()> {
     let from_folder = matches!(source.origin, Origin::HuggingFace { .. });
-    let to_gguf = recipe.container == Container::Gguf;
+    let to_gguf = conversion.container == Container::Gguf;
     let idle = [
-        ("--pre", recipe.pre.is_some() && !(from_folder && to_gguf), "a Hugging Face folder that becomes GGUF"),
-        ("--chat-template", recipe.chat_template.is_some() && !(from_folder && to_gguf), "a folder that becomes GGUF"),
-        ("--override-kv", !recipe.overrides.is_empty() && !to_gguf, "GGUF output"),
+        ("--pre", conversion.pre.is_some() && !(from_folder && to_gguf), "a Hugging Face folder that becomes GGUF"),
+        (
+            "--chat-template",
+            conversion.chat_template.is_some() && !(from_folder && to_gguf),
+            "a folder that becomes GGUF",
+        ),
+        ("--override-kv", !conversion.overrides.is_empty() && !to_gguf, "GGUF output"),
     ];
     match idle.iter().find(|(_, idle, _)| *idle) {
         Some((option, _, use_of)) => Err(Error::Usage {
@@ -92,7 +96,7 @@ fn check_options(source: &Source, recipe: &Recipe) -> Result<()> {
 /// Collects tensor plans in the order of the output.
 struct Planner<'a> {
     source: &'a Source,
-    recipe: &'a Recipe,
+    conversion: &'a Conversion,
     from_gguf: bool,
     model: Model,
     /// The embedding serves as output head.
@@ -105,15 +109,15 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(source: &'a Source, recipe: &'a Recipe, model: Model, tied: bool) -> Self {
+    fn new(source: &'a Source, conversion: &'a Conversion, model: Model, tied: bool) -> Self {
         let from_gguf = matches!(source.origin, Origin::Gguf { .. });
         let (tensors, dropped, used) = Default::default();
-        Planner { source, recipe, from_gguf, model, tied, float8: None, tensors, dropped, used }
+        Planner { source, conversion, from_gguf, model, tied, float8: None, tensors, dropped, used }
     }
 
     /// True when the user asked to leave this tensor out.
     fn dropped_by_user(&mut self, name: &str) -> bool {
-        let dropped = self.recipe.drop.iter().any(|p| glob(p, name));
+        let dropped = self.conversion.drop.iter().any(|p| glob(p, name));
         if dropped {
             self.dropped.push((name.to_owned(), "--drop"));
         }
@@ -131,12 +135,12 @@ impl<'a> Planner<'a> {
             shape: &stored.shape,
             stored: stored.format,
             model: &self.model,
-            imatrix: self.recipe.importance.is_some(),
+            imatrix: self.conversion.importance.is_some(),
             from_gguf: self.from_gguf,
         };
-        let (format, why) = choose(self.recipe, &candidate)?;
-        if choosable(self.recipe, &candidate) {
-            let rules = self.recipe.rules.iter().enumerate();
+        let (format, why) = choose(self.conversion, &candidate)?;
+        if choosable(self.conversion, &candidate) {
+            let rules = self.conversion.rules.iter().enumerate();
             self.used.extend(rules.filter(|(_, r)| r.matches(candidate.names)).map(|(n, _)| n));
         }
         if format.size_of(stored.shape.values()).is_none() {
@@ -183,10 +187,11 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self) -> Result<Plan> {
-        if let Some(pattern) = self.recipe.drop.iter().find(|p| !self.dropped.iter().any(|(name, _)| glob(p, name))) {
+        if let Some(pattern) = self.conversion.drop.iter().find(|p| !self.dropped.iter().any(|(name, _)| glob(p, name)))
+        {
             return Err(Error::RuleUnmatched { rule: pattern.clone(), near: self.near(pattern) });
         }
-        if let Some((_, rule)) = self.recipe.rules.iter().enumerate().find(|(n, _)| !self.used.contains(n)) {
+        if let Some((_, rule)) = self.conversion.rules.iter().enumerate().find(|(n, _)| !self.used.contains(n)) {
             if self.tensors.iter().any(|t| rule.matches(&[&t.name])) {
                 let problem = "it matches only tensors that stay float: norms, biases and other vectors".to_owned();
                 return Err(Error::BadRule { rule: rule.text.clone(), problem });
@@ -196,30 +201,31 @@ impl<'a> Planner<'a> {
         }
         let source_bytes = self.source.stored_bytes();
         let history = self.source.fact(PRUNED).map(|text| (PRUNED, text.to_owned())).into_iter().collect();
-        let container = self.recipe.container;
+        let container = self.conversion.container;
         Ok(Plan { container, tensors: self.tensors, dropped: self.dropped, source_bytes, history })
     }
 }
 
 /// Names of the source's tensors that the user does not leave out.
-fn kept<'a>(source: &'a Source, recipe: &'a Recipe) -> impl Iterator<Item = &'a str> {
+fn kept<'a>(source: &'a Source, conversion: &'a Conversion) -> impl Iterator<Item = &'a str> {
     let names = source.tensors().iter().map(|t| t.name.as_str());
-    names.filter(|name| !recipe.drop.iter().any(|p| glob(p, name)))
+    names.filter(|name| !conversion.drop.iter().any(|p| glob(p, name)))
 }
 
-fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<String, Value>) -> Result<Job> {
+fn folder_to_gguf(source: &Source, conversion: &Conversion, folder: &Path, config: &Map<String, Value>) -> Result<Job> {
     let path = source.config_path();
     let settings = source.settings()?;
     let in_gguf = |name: &str| settings.architecture.by_hf(name).map(|(rule, layer)| with_layer(rule.gguf, layer));
-    let model = Model::from_settings(&settings, kept(source, recipe).filter_map(in_gguf));
-    let mut planner = Planner::new(source, recipe, model, settings.tied);
+    let model = Model::from_settings(&settings, kept(source, conversion).filter_map(in_gguf));
+    let mut planner = Planner::new(source, conversion, model, settings.tied);
     planner.float8 = folder::float8_blocks(&path, config)?;
     plan_by_rules(&mut planner, &settings, Direction::ToGguf)?;
     if let Some(values) = settings.rope_divisors() {
         planner.tensors.insert(1.min(planner.tensors.len()), computed(ROPE_FREQS, values));
     }
     let plan = planner.finish()?;
-    let options = tokenizer::Options { pre: recipe.pre.as_deref(), chat_template: recipe.chat_template.as_deref() };
+    let options =
+        tokenizer::Options { pre: conversion.pre.as_deref(), chat_template: conversion.chat_template.as_deref() };
     let tokenizer = tokenizer::from_folder(folder, &Value::Object(config.clone()), settings[Count::Vocab], &options)?;
     let mut inputs = vec![config_hash(source, config)?];
     for file in &tokenizer.files {
@@ -227,10 +233,10 @@ fn folder_to_gguf(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<
     }
     let mut m = metadata::general(settings.architecture.gguf, &source.name, folder, plan.values());
     m.extend(arch::to_metadata(&settings));
-    metadata::set_provenance(&mut m, recipe, &plan);
+    metadata::set_provenance(&mut m, conversion, &plan);
     m.extend(tokenizer.into_metadata());
-    metadata::apply_overrides(&mut m, recipe);
-    job(plan, Head::Gguf(m), inputs, recipe)
+    metadata::apply_overrides(&mut m, conversion);
+    job(plan, Head::Gguf(m), inputs, conversion)
 }
 
 /// The hash of config.json: of the file, or of the one that a folder of the changed weights would have.
@@ -243,9 +249,9 @@ fn config_hash(source: &Source, config: &Map<String, Value>) -> Result<(String, 
     Ok((name, blake3::hash(&contents)))
 }
 
-fn job(plan: Plan, head: Head, inputs: Vec<(String, blake3::Hash)>, recipe: &Recipe) -> Result<Job> {
-    let (importance, filled_columns) = importance::of_plan(&plan, recipe)?;
-    let Recipe { allow_non_finite, effort, count_zeros, max_file_bytes, .. } = *recipe;
+fn job(plan: Plan, head: Head, inputs: Vec<(String, blake3::Hash)>, conversion: &Conversion) -> Result<Job> {
+    let (importance, filled_columns) = importance::of_plan(&plan, conversion)?;
+    let Conversion { allow_non_finite, effort, count_zeros, max_file_bytes, .. } = *conversion;
     Ok(Job { plan, head, inputs, allow_non_finite, effort, importance, filled_columns, count_zeros, max_file_bytes })
 }
 
@@ -362,7 +368,7 @@ fn check_missing(planner: &Planner<'_>, settings: &Settings, direction: Directio
         let layers = if rule.per_layer() { settings[Count::Layers] as u32 } else { 1 };
         for layer in 0..layers {
             let name = with_layer(direction.names(rule).0, rule.per_layer().then_some(layer));
-            if planner.source.find(&name).is_none() && !planner.recipe.drop.iter().any(|p| glob(p, &name)) {
+            if planner.source.find(&name).is_none() && !planner.conversion.drop.iter().any(|p| glob(p, &name)) {
                 names.push(name);
             }
         }
@@ -383,12 +389,12 @@ fn plan_as_named(planner: &mut Planner<'_>, role: impl Fn(&str) -> Role) -> Resu
     Ok(())
 }
 
-fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<Job> {
+fn gguf_to_gguf(source: &Source, conversion: &Conversion, carried: &Metadata) -> Result<Job> {
     if carried.text("general.architecture").is_none() {
         return Err(Error::MissingKey { path: source.path.clone(), key: "general.architecture".into() });
     }
-    let model = Model::from_metadata(carried, kept(source, recipe).map(str::to_owned));
-    let mut planner = Planner::new(source, recipe, model, source.find("output.weight").is_none());
+    let model = Model::from_metadata(carried, kept(source, conversion).map(str::to_owned));
+    let mut planner = Planner::new(source, conversion, model, source.find("output.weight").is_none());
     plan_as_named(&mut planner, arch::role_of)?;
     let plan = planner.finish()?;
     let mut m = carried.clone();
@@ -396,9 +402,9 @@ fn gguf_to_gguf(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<
     if source.is_derived() {
         metadata::correct_size(&mut m, plan.values());
     }
-    metadata::set_provenance(&mut m, recipe, &plan);
-    metadata::apply_overrides(&mut m, recipe);
-    job(plan, Head::Gguf(m), vec![metadata_hash(carried)], recipe)
+    metadata::set_provenance(&mut m, conversion, &plan);
+    metadata::apply_overrides(&mut m, conversion);
+    job(plan, Head::Gguf(m), vec![metadata_hash(carried)], conversion)
 }
 
 fn metadata_hash(metadata: &Metadata) -> (String, blake3::Hash) {
@@ -406,9 +412,14 @@ fn metadata_hash(metadata: &Metadata) -> (String, blake3::Hash) {
     ("metadata".into(), blake3::hash(&bytes))
 }
 
-fn folder_to_folder(source: &Source, recipe: &Recipe, folder: &Path, config: &Map<String, Value>) -> Result<Job> {
+fn folder_to_folder(
+    source: &Source,
+    conversion: &Conversion,
+    folder: &Path,
+    config: &Map<String, Value>,
+) -> Result<Job> {
     let path = source.config_path();
-    let mut planner = Planner::new(source, recipe, Model::default(), false);
+    let mut planner = Planner::new(source, conversion, Model::default(), false);
     planner.float8 = folder::float8_blocks(&path, config)?;
     let known = arch::architecture_of(&path, config).ok();
     plan_as_named(&mut planner, |name| known.and_then(|a| a.by_hf(name)).map_or(Role::Other, |(rule, _)| rule.role))?;
@@ -416,7 +427,7 @@ fn folder_to_folder(source: &Source, recipe: &Recipe, folder: &Path, config: &Ma
     let files = folder::carried_files(folder, config, main_dtype(&plan))?;
     let mut inputs = vec![config_hash(source, config)?];
     inputs.extend(files.iter().skip(1).map(|(name, contents)| (name.clone(), blake3::hash(contents))));
-    job(plan, Head::Folder(files), inputs, recipe)
+    job(plan, Head::Folder(files), inputs, conversion)
 }
 
 /// The dtype of most bytes.
@@ -428,10 +439,10 @@ fn dtype_of(formats: &[(&'static Format, usize, u64)]) -> &'static str {
     formats.first().and_then(|(f, ..)| f.safetensors).unwrap_or("F32")
 }
 
-fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Result<Job> {
+fn gguf_to_folder(source: &Source, conversion: &Conversion, carried: &Metadata) -> Result<Job> {
     let path = &source.path;
     let settings = source.settings()?;
-    let mut planner = Planner::new(source, recipe, Model::default(), settings.tied);
+    let mut planner = Planner::new(source, conversion, Model::default(), settings.tied);
     plan_by_rules(&mut planner, &settings, Direction::ToFolder)?;
     let plan = planner.finish()?;
     let has = |part: &str| plan.tensors.iter().any(|t| t.role == Role::Bias && t.name.contains(part));
@@ -444,5 +455,5 @@ fn gguf_to_folder(source: &Source, recipe: &Recipe, carried: &Metadata) -> Resul
     let mut files = vec![folder::json_file("config.json", &Value::Object(config))];
     files.push(folder::json_file("generation_config.json", &generation));
     files.extend(tokenizer::from_metadata(path, carried)?.to_files()?);
-    job(plan, Head::Folder(files), vec![metadata_hash(carried)], recipe)
+    job(plan, Head::Folder(files), vec![metadata_hash(carried)], conversion)
 }

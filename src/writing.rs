@@ -1,11 +1,11 @@
 //! A whole writing command: open, decide, check the room, write, verify, name.
 
+use crate::conversion::{Conversion, Job, Target, resolve};
 use crate::error::{Error, Result, human_bytes};
 use crate::gguf::read_header;
 use crate::machine::{all_threads, available_memory};
 use crate::plan::{Container, TensorPlan};
 use crate::progress::Progress;
-use crate::recipe::{Job, Recipe, Target, resolve};
 use crate::run::{Limits, Measured, layout, run, working_memory};
 use crate::sink::{Layout, Output, free_space, parent};
 use crate::source::{Origin, Source};
@@ -42,7 +42,7 @@ pub struct Build {
     /// What happens.
     pub job: Job,
     /// What was asked for.
-    pub recipe: Recipe,
+    pub conversion: Conversion,
     /// Where every byte goes.
     pub layout: Layout,
     /// Threads and instruction set.
@@ -83,26 +83,26 @@ impl Build {
     ///
     /// # Errors
     /// Whatever makes the job impossible.
-    pub fn prepare(model: &Path, recipe: &Recipe, options: Options) -> Result<Build> {
-        Build::of(Source::open(model)?, recipe, options)
+    pub fn prepare(model: &Path, conversion: &Conversion, options: Options) -> Result<Build> {
+        Build::of(Source::open(model)?, conversion, options)
     }
 
     /// [`Build::prepare`] for what is opened already, or derived.
     ///
     /// # Errors
     /// Whatever makes the job impossible.
-    pub fn of(source: Source, recipe: &Recipe, options: Options) -> Result<Build> {
-        let reference = Mutex::new(load_reference(&source, recipe, &options));
-        let job = resolve(&source, recipe)?;
-        let target = options.output.clone().unwrap_or_else(|| default_output(&source, &job, recipe));
+    pub fn of(source: Source, conversion: &Conversion, options: Options) -> Result<Build> {
+        let reference = Mutex::new(load_reference(&source, conversion, &options));
+        let job = resolve(&source, conversion)?;
+        let target = options.output.clone().unwrap_or_else(|| default_output(&source, &job, conversion));
         let layout = layout(&job, &target)?;
         check_not_the_source(&layout, &source)?;
         let free_disk = free_space(&layout.target)?;
         let threads = options.threads.unwrap_or_else(all_threads);
         let (threads, working_memory) = fit_memory(&job, threads, options.memory)?;
         let limits = Limits { threads, level: Level::best() };
-        let recipe = recipe.clone();
-        Ok(Build { source, job, recipe, layout, limits, working_memory, free_disk, options, reference })
+        let conversion = conversion.clone();
+        Ok(Build { source, job, conversion, layout, limits, working_memory, free_disk, options, reference })
     }
 
     /// Write the output, check it, and give it its name.
@@ -139,7 +139,7 @@ impl Build {
 
     fn check_tokens(&self, output: &Output) -> Result<usize> {
         let started = self.reference.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(reference) = started.or_else(|| load_reference(&self.source, &self.recipe, &self.options)) else {
+        let Some(reference) = started.or_else(|| load_reference(&self.source, &self.conversion, &self.options)) else {
             return Ok(0);
         };
         let path = output.partial(0);
@@ -190,11 +190,11 @@ impl Build {
 /// will be no such check.
 fn load_reference(
     source: &Source,
-    recipe: &Recipe,
+    conversion: &Conversion,
     options: &Options,
 ) -> Option<JoinHandle<Result<Option<Encoder<'static>>>>> {
     let Origin::HuggingFace { folder, .. } = &source.origin else { return None };
-    if options.no_verify || recipe.container != Container::Gguf {
+    if options.no_verify || conversion.container != Container::Gguf {
         return None;
     }
     let folder = folder.clone();
@@ -202,13 +202,13 @@ fn load_reference(
 }
 
 /// `NAME-Q8_0.gguf` in the current folder, as files are named on the Hub; `NAME-hf` for a folder.
-fn default_output(source: &Source, job: &Job, recipe: &Recipe) -> PathBuf {
+fn default_output(source: &Source, job: &Job, conversion: &Conversion) -> PathBuf {
     let name = &source.name;
     if job.plan.container == Container::Safetensors {
         return PathBuf::from(format!("{name}-hf"));
     }
     let main = job.plan.formats().first().map_or("F32", |(f, ..)| f.name);
-    let kind = match recipe.target {
+    let kind = match conversion.target {
         Target::Type(t) => t.name,
         Target::Float(f) => f.name,
         Target::Keep => main,

@@ -1,7 +1,7 @@
 //! Which format a tensor gets, in llama-quantize's order of decisions.
 
 use super::model::Model;
-use super::{Recipe, Target, mix};
+use super::{Conversion, Target, mix};
 use crate::arch::{Role, quantizable};
 use crate::error::{Error, Result};
 use crate::plan::{Container, Why};
@@ -31,38 +31,38 @@ pub(super) struct Candidate<'a> {
 /// Format and reason.
 ///
 /// # Errors
-/// [`Error::NeedsImatrix`], [`Error::Misshapen`] for a strict recipe, and whatever keeps the stored values from being
+/// [`Error::NeedsImatrix`], [`Error::Misshapen`] for a strict conversion, and whatever keeps the stored values from being
 /// encoded.
-pub(super) fn choose(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
-    let (format, why) = decide(recipe, c)?;
+pub(super) fn choose(conversion: &Conversion, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
+    let (format, why) = decide(conversion, c)?;
     if format != c.stored {
-        check_source(recipe, c, format)?;
+        check_source(conversion, c, format)?;
     }
     Ok((format, why))
 }
 
 /// The choice alone, whether or not tersor has the codecs for it.
-pub(super) fn decide(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
-    let (wanted, why) = wanted(recipe, c);
-    let written = match recipe.container {
+pub(super) fn decide(conversion: &Conversion, c: &Candidate<'_>) -> Result<(&'static Format, Why)> {
+    let (wanted, why) = wanted(conversion, c);
+    let written = match conversion.container {
         Container::Gguf => wanted.ggml.is_some(),
         Container::Safetensors => wanted.safetensors.is_some(),
     };
     if !written {
-        return Err(no_encoder(recipe, c, wanted));
+        return Err(no_encoder(conversion, c, wanted));
     }
     let cols = c.shape.cols();
     let (format, why) = if cols.is_multiple_of(wanted.block as u64) {
         (wanted, why)
-    } else if recipe.strict {
+    } else if conversion.strict {
         let (tensor, format, block) = (c.name.to_owned(), wanted.name, wanted.block);
         return Err(Error::Misshapen { tensor, cols, format, block });
     } else {
-        let (format, choice) = recipe.fallback.choose(wanted, cols);
+        let (format, choice) = conversion.fallback.choose(wanted, cols);
         (format, Why::Fallback { wanted, choice })
     };
-    if let Target::Type(t) = recipe.target
-        && choosable(recipe, c)
+    if let Target::Type(t) = conversion.target
+        && choosable(conversion, c)
         && !c.imatrix
         && let Some(instead) = t.instead(format, c.role)
     {
@@ -72,40 +72,40 @@ pub(super) fn decide(recipe: &Recipe, c: &Candidate<'_>) -> Result<(&'static For
     Ok((format, why))
 }
 
-fn wanted(recipe: &Recipe, c: &Candidate<'_>) -> (&'static Format, Why) {
-    if !choosable(recipe, c) {
-        let carried = c.from_gguf || c.stored.class == Class::Integer || recipe.container == Container::Safetensors;
+fn wanted(conversion: &Conversion, c: &Candidate<'_>) -> (&'static Format, Why) {
+    if !choosable(conversion, c) {
+        let carried = c.from_gguf || c.stored.class == Class::Integer || conversion.container == Container::Safetensors;
         return if carried { (c.stored, Why::Kept) } else { (named("f32"), Why::Float) };
     }
     let by_option = match c.role {
-        Role::Output if c.tied => recipe.embedding_type.or(recipe.output_type),
-        Role::Output => recipe.output_type,
-        Role::TokenEmbedding => recipe.embedding_type,
+        Role::Output if c.tied => conversion.embedding_type.or(conversion.output_type),
+        Role::Output => conversion.output_type,
+        Role::TokenEmbedding => conversion.embedding_type,
         _ => None,
     };
     if let Some(format) = by_option {
         return (format, Why::Rule(format!("for {}", c.name)));
     }
-    if let Some(rule) = recipe.rules.iter().find(|r| r.matches(c.names)) {
+    if let Some(rule) = conversion.rules.iter().find(|r| r.matches(c.names)) {
         return (rule.format, Why::Rule(rule.text.clone()));
     }
-    match recipe.target {
-        Target::Keep => match nearest_float(c.stored, recipe.container, c.from_gguf) {
+    match conversion.target {
+        Target::Keep => match nearest_float(c.stored, conversion.container, c.from_gguf) {
             same if same == c.stored => (same, Why::Kept),
             float => (float, Why::Nearest),
         },
         Target::Float(format) => (format, Why::FileType),
         Target::Type(t) => {
-            let exception = if recipe.pure { None } else { mix::exception(t, c) };
+            let exception = if conversion.pure { None } else { mix::exception(t, c) };
             exception.unwrap_or((t.base(), Why::FileType))
         }
     }
 }
 
 /// True for tensors whose format is a matter of choice: in GGUF the weight matrices, in safetensors every float.
-pub(super) fn choosable(recipe: &Recipe, c: &Candidate<'_>) -> bool {
+pub(super) fn choosable(conversion: &Conversion, c: &Candidate<'_>) -> bool {
     c.stored.class != Class::Integer
-        && (recipe.container == Container::Safetensors || quantizable(c.name, c.shape.rank()))
+        && (conversion.container == Container::Safetensors || quantizable(c.name, c.shape.rank()))
 }
 
 /// The stored format where the output's readers can use it, otherwise a float that loses nothing they could see.
@@ -118,8 +118,8 @@ fn nearest_float(stored: &'static Format, container: Container, from_gguf: bool)
     }
 }
 
-fn no_encoder(recipe: &Recipe, c: &Candidate<'_>, format: &Format) -> Error {
-    let container = match recipe.container {
+fn no_encoder(conversion: &Conversion, c: &Candidate<'_>, format: &Format) -> Error {
+    let container = match conversion.container {
         Container::Gguf => "GGUF",
         Container::Safetensors => "safetensors",
     };
@@ -127,16 +127,16 @@ fn no_encoder(recipe: &Recipe, c: &Candidate<'_>, format: &Format) -> Error {
 }
 
 /// The stored values can be had, and are worth encoding.
-fn check_source(recipe: &Recipe, c: &Candidate<'_>, format: &'static Format) -> Result<()> {
+fn check_source(conversion: &Conversion, c: &Candidate<'_>, format: &'static Format) -> Result<()> {
     if format.encoder().is_none() {
-        return Err(no_encoder(recipe, c, format));
+        return Err(no_encoder(conversion, c, format));
     }
     if c.stored.decoder().is_none() {
         return Err(Error::NoDecoder { tensor: c.name.to_owned(), format: c.stored.name, wanted: format.name });
     }
     let lossy_again =
         c.stored.class == Class::Block && format.class == Class::Block && c.stored.bits_per_weight() < 8.0;
-    if lossy_again && !recipe.allow_requantize {
+    if lossy_again && !conversion.allow_requantize {
         return Err(Error::AlreadyQuantized { tensor: c.name.to_owned(), format: c.stored.name, wanted: format.name });
     }
     Ok(())

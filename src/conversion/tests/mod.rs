@@ -5,7 +5,7 @@ mod presets;
 
 use super::choose::{Candidate, decide};
 use super::model::Model;
-use super::{FileType, Recipe, Target};
+use super::{Conversion, FileType, Target};
 use crate::arch::{Role, role_of};
 use crate::error::Result;
 use crate::gguf::Metadata;
@@ -114,12 +114,12 @@ struct Choice {
     why: Why,
 }
 
-fn recipe(file_type: &str) -> Recipe {
-    Recipe::new(Container::Gguf, Target::Type(FileType::by_name(file_type).unwrap()))
+fn conversion(file_type: &str) -> Conversion {
+    Conversion::new(Container::Gguf, Target::Type(FileType::by_name(file_type).unwrap()))
 }
 
 /// Every tensor's format, for tensors stored as bf16 in a Hugging Face folder.
-fn decide_all(metadata: &Metadata, tensors: &[(String, Shape)], recipe: &Recipe) -> Result<Vec<Choice>> {
+fn decide_all(metadata: &Metadata, tensors: &[(String, Shape)], conversion: &Conversion) -> Result<Vec<Choice>> {
     let model = Model::from_metadata(metadata, tensors.iter().map(|(name, _)| name.clone()));
     let tied = tensors.iter().all(|(name, _)| name != "output.weight");
     let decide = |(name, shape): &(String, Shape)| {
@@ -133,18 +133,18 @@ fn decide_all(metadata: &Metadata, tensors: &[(String, Shape)], recipe: &Recipe)
             shape,
             stored: Format::by_name("bf16").unwrap(),
             model: &model,
-            imatrix: recipe.importance.is_some(),
+            imatrix: conversion.importance.is_some(),
             from_gguf: false,
         };
-        let (format, why) = decide(recipe, &candidate)?;
+        let (format, why) = decide(conversion, &candidate)?;
         let bytes = format.size_of(shape.values()).unwrap();
         Ok(Choice { name: name.clone(), role, bytes, format, why })
     };
     tensors.iter().map(decide).collect()
 }
 
-fn choices(sizes: &Sizes, recipe: &Recipe) -> Vec<Choice> {
-    decide_all(&sizes.metadata(), &sizes.tensors(), recipe).unwrap()
+fn choices(sizes: &Sizes, conversion: &Conversion) -> Vec<Choice> {
+    decide_all(&sizes.metadata(), &sizes.tensors(), conversion).unwrap()
 }
 
 /// How many tensors of the role have the format.

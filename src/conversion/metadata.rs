@@ -1,13 +1,13 @@
 //! The `general.` and `tersor.` keys of a GGUF file.
 
 use super::card::Card;
-use super::{FileType, Recipe, Target};
+use super::{Conversion, FileType, Target};
 use crate::gguf::Metadata;
 use crate::plan::Plan;
 use crate::sink::{NO_DIGEST, SOURCE_HASH};
 use std::path::Path;
 
-/// The key of the recipe's one line.
+/// The key of the conversion's one line.
 pub(crate) const RECIPE: &str = "tersor.recipe";
 
 /// Version of the layout of K-quants that ggml checks.
@@ -77,10 +77,10 @@ fn size_label(parameters: u64) -> String {
     if scaled.round() < 10.0 { format!("{scaled:.1}{suffix}") } else { format!("{scaled:.0}{suffix}") }
 }
 
-/// What the file is made of and how: file type, versions, recipe, room for the source's hash.
-pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
+/// What the file is made of and how: file type, versions, conversion, room for the source's hash.
+pub(super) fn set_provenance(m: &mut Metadata, conversion: &Conversion, plan: &Plan) {
     let known = |name: &str| FileType::find(name).map(|t| t.id);
-    let id = match recipe.target {
+    let id = match conversion.target {
         Target::Type(t) => Some(t.id),
         Target::Float(f) => known(f.name),
         Target::Keep if m.get("general.file_type").is_some() && plan.tensors.iter().all(|t| t.is_copy()) => None,
@@ -90,7 +90,7 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
         m.set("general.file_type", id);
     }
     m.set("general.quantization_version", QUANTIZATION_VERSION);
-    if let Some(statistics) = &recipe.importance {
+    if let Some(statistics) = &conversion.importance {
         if let Some(dataset) = statistics.datasets.first() {
             m.set("quantize.imatrix.dataset", dataset.as_str());
         }
@@ -98,7 +98,7 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
         m.set("quantize.imatrix.chunks_count", statistics.chunks);
     }
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
-    m.set(RECIPE, recipe.provenance());
+    m.set(RECIPE, conversion.provenance());
     for (key, text) in &plan.history {
         m.set(*key, text.as_str());
     }
@@ -106,8 +106,8 @@ pub(super) fn set_provenance(m: &mut Metadata, recipe: &Recipe, plan: &Plan) {
 }
 
 /// What the user sets has the last word.
-pub(super) fn apply_overrides(m: &mut Metadata, recipe: &Recipe) {
-    for o in &recipe.overrides {
+pub(super) fn apply_overrides(m: &mut Metadata, conversion: &Conversion) {
+    for o in &conversion.overrides {
         o.apply(m);
     }
 }
