@@ -40,6 +40,28 @@ pub enum Error {
         /// What it holds.
         found: String,
     },
+    /// A recipe that cannot be.
+    #[error("`{}`, line {line}, column {column}: {problem}", path.display())]
+    Recipe {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong there.
+        problem: String,
+        /// The way out, if there is one to tell.
+        hint: String,
+    },
+    /// What was promised of a run does not hold.
+    #[error("`{}`: {}", path.display(), changes.join("; "))]
+    NotLocked {
+        /// The lock file.
+        path: PathBuf,
+        /// What differs.
+        changes: Vec<String>,
+    },
     /// A training run came to numbers that are none.
     #[error("step {step}: the loss is {loss}, the norm of its gradient {gradient}")]
     Diverged {
@@ -323,6 +345,9 @@ impl Error {
     /// What to do about it, where tersor knows.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Error::Recipe { hint, .. } if hint.is_empty() => return None,
+            Error::Recipe { hint, .. } => hint.clone(),
+            Error::NotLocked { .. } => "run without `--locked` to take the changes over into the lock file".into(),
             Error::NotCached { repo, .. } => format!("hf download {repo}"),
             Error::Diverged { kept, .. } => {
                 let kept = kept

@@ -19,6 +19,7 @@ mod options;
 pub mod plan;
 pub mod progress;
 pub mod prune;
+pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod sink;
@@ -31,6 +32,7 @@ pub mod windows;
 pub mod writing;
 
 pub use error::{Error, Result};
+pub use recipe::Recipe;
 
 /// Version of the JSON that commands print: grows when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;

@@ -33,6 +33,7 @@ const ORDER: &[&str] = &[
     "report",
     "options",
     "steps",
+    "recipe",
     "cli",
     "main",
 ];
@@ -45,7 +46,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("println!", &["cli"]),
     ("eprintln!", &["cli"]),
     ("eprint!", &["cli"]),
-    ("clap::", &["cli", "options"]),
+    ("clap::", &["cli", "options", "recipe"]),
     ("clap_complete", &["cli"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli"]),

@@ -9,6 +9,7 @@ mod interrupt;
 mod list;
 mod logits;
 mod progress;
+mod recipe;
 mod sensitivity;
 mod tree;
 mod verify;
@@ -28,6 +29,10 @@ use tree::{Cli, Command};
 const FAILED: u8 = 1;
 /// The command line makes no sense.
 const USAGE: u8 = 2;
+/// `run --check` found something to do.
+const TO_DO: u8 = 3;
+/// A limit of a recipe does not hold.
+const FAILED_LIMIT: u8 = 4;
 /// `verify` found a difference.
 const DIFFERENT: u8 = 5;
 /// Ctrl-C, as a shell reports it.
@@ -82,6 +87,10 @@ fn dispatch(command: &Command) -> Result<ExitCode, Error> {
             let render = if args.markdown { render_bench_markdown } else { render_bench };
             Ok(tell(args.json, &report, || render(&report)))
         }
+        Command::Init(args) => recipe::init(args),
+        Command::Run(args) => recipe::run(args),
+        Command::Cache(args) => recipe::cache(args),
+        Command::Schema => Ok(recipe::schema()),
         Command::Sensitivity(args) => sensitivity::run(args),
         Command::Logits(args) => logits::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -133,7 +142,7 @@ fn fail(e: &Error) -> ExitCode {
     }
     ExitCode::from(match e {
         Error::Interrupted => INTERRUPTED,
-        Error::Usage { .. } | Error::UnknownName { .. } | Error::BadRule { .. } => USAGE,
+        Error::Usage { .. } | Error::Recipe { .. } | Error::UnknownName { .. } | Error::BadRule { .. } => USAGE,
         _ => FAILED,
     })
 }

@@ -1,8 +1,8 @@
 //! The commands.
 
 use crate::options::{
-    BenchArgs, CalibrateArgs, ConvertArgs, DistillArgs, EvalArgs, FormatsArgs, GenerateArgs, InspectArgs, ListArgs,
-    LogitsArgs, PruneArgs, QuantizeArgs, SensitivityArgs, TrainArgs, VerifyArgs,
+    BenchArgs, CacheArgs, CalibrateArgs, ConvertArgs, DistillArgs, EvalArgs, FormatsArgs, GenerateArgs, InitArgs,
+    InspectArgs, ListArgs, LogitsArgs, PruneArgs, QuantizeArgs, RunArgs, SensitivityArgs, TrainArgs, VerifyArgs,
 };
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -43,6 +43,14 @@ pub(super) enum Command {
     Generate(GenerateArgs),
     /// Measure how fast models run, beside each other
     Bench(BenchArgs),
+    /// Write a commented recipe for a model
+    Init(InitArgs),
+    /// Make what a recipe asks for, as far as something changed
+    Run(RunArgs),
+    /// Show or bound what runs keep for each other
+    Cache(CacheArgs),
+    /// Print the JSON Schema of recipes
+    Schema,
     /// List the storage formats, or show one
     Formats(FormatsArgs),
     /// List the model families

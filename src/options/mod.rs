@@ -1,12 +1,15 @@
 //! What can be asked for: options of the command line, and keys of recipes. No decisions here.
 
 mod distill;
+pub(crate) mod keys;
 mod prune;
+mod recipe;
 
 pub(crate) use distill::{
     BesideArg, DistillArgs, FloatArg, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs,
 };
 pub(crate) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
+pub(crate) use recipe::{CacheArgs, CacheCommand, InitArgs, RunArgs};
 
 use crate::conversion::{Fallback, FileType, Override, Rule};
 use crate::machine::all_threads;
@@ -162,6 +165,11 @@ pub(crate) struct ThreadsArg {
 }
 
 impl ThreadsArg {
+    /// Those that were asked for.
+    pub(crate) fn given(self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+
     /// Those that were asked for, or all that affinity and cgroup leave to the process.
     pub(crate) fn get(self) -> usize {
         self.threads.map_or_else(all_threads, usize::from)
@@ -405,9 +413,10 @@ fn share(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|p| *p > 0.0 && *p <= 1.0).ok_or_else(|| "write a number above 0 and up to 1".to_owned())
 }
 
-/// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let units = [("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+/// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them; `20GiB`: powers of 1024.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let units =
+        [("KIB", 1 << 10), ("MIB", 1 << 20), ("GIB", 1 << 30), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
     let upper = text.to_ascii_uppercase();
     let (digits, unit) = units
         .iter()
@@ -426,6 +435,7 @@ mod tests {
         assert_eq!(parse_size("40G"), Ok(40_000_000_000));
         assert_eq!(parse_size("1m"), Ok(1_000_000));
         assert_eq!(parse_size("17"), Ok(17));
+        assert_eq!(parse_size("100MiB"), Ok(100 << 20));
         for bad in ["", "G", "-1", "1.5G", "99999999999G", "0"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }

@@ -28,7 +28,7 @@ pub(crate) struct PruneArgs {
     pub(crate) imatrix: Option<PathBuf>,
     /// How the blocks share the sparsity: all alike (uniform), less where weights stand out (owl), or less where `tersor
     /// sensitivity` measured that it costs more (its file) [default: uniform]
-    #[arg(long, value_name = "uniform|owl|FILE")]
+    #[arg(long, value_name = "uniform|owl|FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) allocate: Option<AllocateArg>,
     /// Number of blocks that stay
     #[arg(long, value_name = "N", conflicts_with = "drop")]

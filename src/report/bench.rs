@@ -48,6 +48,11 @@ impl BenchReport {
         BenchReport { schema: crate::SCHEMA, level: Level::best().name(), prompt, tokens, repetitions, models }
     }
 
+    /// Tokens per second of the first model, one at a time, with the last number of threads.
+    pub fn decode(&self) -> Option<f64> {
+        Some(self.models.first()?.speeds.last()?.decode.median)
+    }
+
     /// A row for each model and number of threads, under a head.
     fn rows(&self) -> Vec<Vec<String>> {
         let quality = self.models.iter().any(|m| m.quality.is_some());

@@ -1,0 +1,87 @@
+//! `tersor init`, `tersor run`, `tersor cache` and `tersor schema`.
+
+use super::progress::Console;
+use super::{FAILED_LIMIT, TO_DO, print, print_json, tell};
+use crate::error::{Error, Result, count, human_bytes};
+use crate::options::{CacheArgs, CacheCommand, InitArgs, RunArgs};
+use crate::recipe::{self, Cache, How, Outcome, Recipe};
+use crate::report::render_recipe;
+use crate::sink::write_file;
+use std::process::ExitCode;
+
+pub(super) fn init(args: &InitArgs) -> Result<ExitCode> {
+    write_file(&args.output, recipe::template(&args.model)?.into_bytes(), args.force)?;
+    print(&format!("{}: see what it says, then `tersor run`\n", args.output.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn schema() -> ExitCode {
+    print_json(&recipe::schema());
+    ExitCode::SUCCESS
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let recipe = Recipe::from_path(&args.recipe)?;
+    let own;
+    let cache = if args.no_cache {
+        own = Passing::beside(&args.recipe)?;
+        &own.0
+    } else {
+        &Cache::open(args.cache.cache.as_deref())?
+    };
+    let mut planned = recipe.resolve(cache, args.rehash || args.locked)?;
+    if let Some(path) = &args.depfile {
+        write_file(path, planned.depfile().into_bytes(), true)?;
+    }
+    if args.check || args.dry_run {
+        let to_do = planned.to_do()?;
+        if args.json {
+            print_json(&to_do);
+        } else if to_do.is_empty() {
+            print("nothing to do\n");
+        } else {
+            print(&to_do.iter().map(|reason| format!("to do: {reason}\n")).collect::<String>());
+        }
+        return Ok(if args.check && !to_do.is_empty() { ExitCode::from(TO_DO) } else { ExitCode::SUCCESS });
+    }
+    let how = How { locked: args.locked, force: args.force, threads: args.threads.given() };
+    match planned.run(cache, &how, &Console { quiet: args.quiet })? {
+        Outcome::UpToDate => {
+            print(if args.json { "{}\n" } else { "nothing to do\n" });
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Done(report) => Ok(tell(args.json, &report, || render_recipe(&report))),
+        Outcome::Failed(report) => {
+            tell(args.json, &report, || render_recipe(&report));
+            Ok(ExitCode::from(FAILED_LIMIT))
+        }
+    }
+}
+
+pub(super) fn cache(args: &CacheArgs) -> Result<ExitCode> {
+    let cache = Cache::open(args.cache.cache.as_deref())?;
+    let (what, (results, bytes)) = match args.command {
+        CacheCommand::Info => (cache.folder.display().to_string(), cache.info()?),
+        CacheCommand::Prune { max } => ("taken out".to_owned(), cache.prune(max)?),
+    };
+    print(&format!("{what}: {}, {}\n", count(results, "result"), human_bytes(bytes)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A cache for one run.
+struct Passing(Cache);
+
+impl Passing {
+    fn beside(recipe: &std::path::Path) -> Result<Passing> {
+        let folder = crate::sink::parent(recipe).join(format!(".tersor-{}", std::process::id()));
+        Cache::open(Some(&folder)).map(Passing)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_dir_all(&self.0.folder).map_err(Error::io("remove", &self.0.folder)) {
+            eprintln!("warning: {e}");
+        }
+    }
+}

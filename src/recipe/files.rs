@@ -1,0 +1,114 @@
+//! Hashes of what is read and written.
+
+use crate::error::{Error, Result};
+use crate::source::{Origin, Source, is_companion};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Hashes of files, remembered by path, size, time and inode, so that an unchanged file is not read again.
+pub(super) struct Hashes {
+    memo: PathBuf,
+    known: BTreeMap<PathBuf, Known>,
+    /// Trust nothing that is remembered.
+    rehash: bool,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct Known {
+    size: u64,
+    time: [i64; 2],
+    inode: [u64; 2],
+    blake3: String,
+}
+
+/// A file that changed so shortly ago may change again without another time.
+const SETTLED: Duration = Duration::from_secs(2);
+
+impl Hashes {
+    /// What is remembered in `memo`; nothing where that cannot be read.
+    pub(super) fn open(memo: PathBuf, rehash: bool) -> Hashes {
+        let known = fs::read(&memo).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Hashes { memo, known: known.unwrap_or_default(), rehash }
+    }
+
+    /// Remember for other runs. What cannot be written is no harm.
+    pub(super) fn save(&self) {
+        let partial = self.memo.with_extension(format!("{}.partial", std::process::id()));
+        let bytes = serde_json::to_vec(&self.known).unwrap_or_default();
+        if fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &self.memo)).is_err() {
+            let _ = fs::remove_file(&partial);
+        }
+    }
+
+    /// BLAKE3 of a file, or of the names and hashes of the files in a folder.
+    pub(super) fn of(&mut self, path: &Path) -> Result<String> {
+        if !path.is_dir() {
+            return self.file(path);
+        }
+        let mut all = blake3::Hasher::new();
+        for file in files_in(path)? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            all.update(name.as_bytes()).update(&[0]).update(self.file(&file)?.as_bytes());
+        }
+        Ok(all.finalize().to_hex().to_string())
+    }
+
+    fn file(&mut self, path: &Path) -> Result<String> {
+        let open = |real: &Path| {
+            let file = File::open(real)?;
+            file.metadata().map(|metadata| (file, metadata))
+        };
+        let opened = path.canonicalize().and_then(|real| open(&real).map(|opened| (real, opened)));
+        let (real, (file, metadata)) = opened.map_err(Error::io("open", path))?;
+        let found = Known::of(&metadata, String::new());
+        let known = self.known.get(&real).filter(|_| !self.rehash);
+        if let Some(known) = known.filter(|known| Known { blake3: String::new(), ..(*known).clone() } == found) {
+            return Ok(known.blake3.clone());
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(file).map_err(Error::io("read", path))?;
+        let blake3 = hasher.finalize().to_hex().to_string();
+        if metadata.modified().is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > SETTLED)) {
+            self.known.insert(real, Known { blake3: blake3.clone(), ..found });
+        }
+        Ok(blake3)
+    }
+}
+
+impl Known {
+    fn of(metadata: &Metadata, blake3: String) -> Known {
+        let time = [metadata.mtime(), metadata.mtime_nsec()];
+        Known { size: metadata.len(), time, inode: [metadata.dev(), metadata.ino()], blake3 }
+    }
+}
+
+/// The files of a folder, by name; those in folders below are not among them.
+pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder).and_then(|entries| entries.map(|e| Ok(e?.path())).collect());
+    let paths: Vec<PathBuf> = paths.map_err(Error::io("read", folder))?;
+    let mut files: Vec<PathBuf> = paths.into_iter().filter(|path| path.is_file()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The files that a model is made of.
+pub(super) fn files_of(source: &Source) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = source.data_files().map(Path::to_owned).collect();
+    if let Origin::HuggingFace { folder, .. } = &source.origin {
+        files.extend(files_in(folder)?.into_iter().filter(|path| is_companion(path)));
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// Bytes of a file, or of the files in a folder.
+pub(super) fn size_of(path: &Path) -> Result<u64> {
+    let files = if path.is_dir() { files_in(path)? } else { vec![path.to_owned()] };
+    let sizes = files.iter().map(|file| fs::metadata(file).map(|m| m.len()).map_err(Error::io("open", file)));
+    sizes.sum()
+}

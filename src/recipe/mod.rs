@@ -1,0 +1,138 @@
+//! Recipes: what is made of a model, declared in a file, built as far as something changed.
+//!
+//! A recipe names a source, passes over it, the outputs, how they are measured, and limits that they must keep. Every result
+//! has a key, a hash of what it is made from, under which a cache keeps it; the lock file has the keys and hashes of the last
+//! run, so that the next one knows what there is to do.
+
+mod cache;
+mod check;
+mod files;
+mod lock;
+mod plan;
+mod read;
+mod run;
+mod schema;
+
+pub use cache::Cache;
+pub use plan::Planned;
+pub use run::{How, Outcome};
+pub use schema::{schema, template};
+
+use crate::options::keys::{Key, Options, Value};
+use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
+use std::path::{Path, PathBuf};
+
+/// A recipe as it was read.
+#[derive(Debug)]
+pub struct Recipe {
+    /// The file.
+    pub path: PathBuf,
+    /// The model that all begins with.
+    source: PathBuf,
+    passes: Vec<Step>,
+    outputs: Vec<Step>,
+    eval: Option<Step>,
+    bench: Option<Step>,
+    limits: Limits,
+}
+
+/// A table of the recipe.
+#[derive(Debug)]
+struct Step {
+    kind: &'static Kind,
+    keys: Vec<Key>,
+    /// Files and folders that it reads.
+    paths: Vec<PathBuf>,
+    /// The file of an output.
+    file: PathBuf,
+    /// Where the table begins.
+    at: usize,
+}
+
+/// Bounds that fail a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Limits {
+    /// Of each output.
+    max_bytes: Option<u64>,
+    /// Mean KL from the source, of each output on the text of `[eval]`.
+    max_kl: Option<f64>,
+    /// Of each output, as `[bench]` measures it.
+    min_decode_tokens_per_second: Option<f64>,
+}
+
+/// What a table can be.
+#[derive(Debug)]
+struct Kind {
+    name: &'static str,
+    /// What it does, for the file that `init` writes.
+    about: &'static str,
+    options: fn() -> Options,
+    /// Grows when the same keys and inputs give other bytes.
+    revision: u32,
+}
+
+/// Passes, by the `kind` of their tables.
+const PASSES: &[Kind] = &[
+    Kind {
+        name: "prune",
+        about: "make weights zero, or take out blocks, heads and channels",
+        options: || Options::of::<PruneArgs>(&["text", "type", "rules", "strict", "store"]),
+        revision: 1,
+    },
+    Kind {
+        name: "distill",
+        about: "let what the passes before left learn from the source",
+        options: || Options::of::<DistillArgs>(&["student"]),
+        revision: 1,
+    },
+];
+
+/// Outputs: those with a `type` are quantized, others keep floats.
+const QUANTIZE: Kind = Kind {
+    name: "quantize",
+    about: "a GGUF file of a type of llama-quantize",
+    options: || Options::of::<QuantizeArgs>(&[]),
+    revision: 1,
+};
+const CONVERT: Kind = Kind {
+    name: "convert",
+    about: "a GGUF file or a Hugging Face folder with floats",
+    options: || Options::of::<ConvertArgs>(&["to"]),
+    revision: 1,
+};
+const EVAL: Kind = Kind {
+    name: "eval",
+    about: "what the outputs still know",
+    options: || Options::of::<EvalArgs>(&["base"]),
+    revision: 1,
+};
+const BENCH: Kind = Kind {
+    name: "bench",
+    about: "how fast the outputs run",
+    options: || Options::of::<BenchArgs>(&["base", "text", "ctx", "chunks", "markdown"]),
+    revision: 1,
+};
+
+impl Key {
+    /// `name=value`, with what stands in place of paths.
+    fn line(&self, paths: &[PathBuf], stands: impl Fn(&Path) -> String) -> String {
+        let Value::Values(values) = &self.value else {
+            return format!("{}={:?}", self.name, self.value == Value::Flag(true));
+        };
+        let value = |value: &String| {
+            let path = Path::new(value);
+            if paths.iter().any(|own| own == path) { stands(path) } else { value.clone() }
+        };
+        format!("{}={}", self.name, values.iter().map(value).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl Step {
+    /// Its kind and keys in one line each, with what stands in place of paths.
+    fn lines(&self, path: impl Fn(&Path) -> String) -> Vec<String> {
+        let mut lines: Vec<String> = self.keys.iter().map(|key| key.line(&self.paths, &path)).collect();
+        lines.sort();
+        lines.insert(0, format!("{} {}", self.kind.name, self.kind.revision));
+        lines
+    }
+}

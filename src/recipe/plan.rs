@@ -1,0 +1,130 @@
+//! From a [`Recipe`] to what there is to do: a key for every result, before anything is computed.
+
+use super::files::{Hashes, files_of};
+use super::lock::{Lock, Locked};
+use super::{Cache, Recipe, Step};
+use crate::error::Result;
+use crate::source::Source;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A recipe whose inputs are known.
+pub struct Planned<'r> {
+    pub(super) recipe: &'r Recipe,
+    pub(super) source: Source,
+    /// What is asked for; results are filled in by a run.
+    pub(super) lock: Lock,
+    /// The lock file.
+    pub(super) lock_path: PathBuf,
+    /// That of the last run.
+    pub(super) before: Option<Lock>,
+    pub(super) inputs: Vec<PathBuf>,
+    pub(super) hashes: Hashes,
+}
+
+impl Recipe {
+    /// Open the source and hash every input; with `rehash` those too that seem unchanged.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] and whatever makes the source no model; a lock file that cannot be read.
+    pub fn resolve(&self, cache: &Cache, rehash: bool) -> Result<Planned<'_>> {
+        let source = Source::open(&self.source)?;
+        let mut hashes = cache.hashes(rehash);
+        let mut inputs = files_of(&source)?;
+        let own = inputs.len();
+        let steps = || self.passes.iter().chain(&self.outputs).chain(&self.eval).chain(&self.bench);
+        inputs.extend(steps().flat_map(|step| step.paths.iter().cloned()));
+        let mut by_path = BTreeMap::new();
+        let mut first = blake3::Hasher::new();
+        // The name of the model is in its outputs.
+        first.update(source.name.as_bytes()).update(&[0]);
+        for (n, path) in inputs.iter().enumerate() {
+            let hash = hashes.of(path)?;
+            if n < own {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                first.update(name.as_bytes()).update(&[0]).update(hash.as_bytes());
+            }
+            by_path.insert(self.relative(path), hash);
+        }
+        inputs.sort();
+        inputs.dedup();
+        let key_lines = |step: &Step| step.lines(|path| by_path.get(&self.relative(path)).cloned().unwrap_or_default());
+        let shown = |step: &Step| step.lines(|path| self.relative(path));
+        let mut key = first.finalize().to_hex().to_string();
+        let mut passes = Vec::new();
+        for pass in &self.passes {
+            key = key_of(&key, &key_lines(pass));
+            passes.push(Locked::new(None, shown(pass), key.clone()));
+        }
+        let output = |step: &Step| {
+            let ending = step.file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            let mut lines = key_lines(step);
+            lines.push(format!("to {ending}"));
+            Locked::new(Some(self.relative(&step.file)), shown(step), key_of(&key, &lines))
+        };
+        let outputs = self.outputs.iter().map(output).collect();
+        let mut beside: Vec<String> = self.eval.iter().chain(&self.bench).flat_map(shown).collect();
+        beside.extend(self.limits.lines());
+        let mut lock = Lock::new(beside, by_path);
+        (lock.pass, lock.output) = (passes, outputs);
+        let lock_path = self.path.with_extension("lock");
+        let before = Lock::read(&lock_path)?;
+        hashes.save();
+        Ok(Planned { recipe: self, source, lock, lock_path, before, inputs, hashes })
+    }
+
+    /// A path as the lock file has it: from the recipe's folder on where it is in it.
+    pub(super) fn relative(&self, path: &Path) -> String {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned()
+    }
+}
+
+impl Locked {
+    fn new(file: Option<String>, options: Vec<String>, key: String) -> Locked {
+        Locked { file, options, key, made_at: None, bytes: 0, blake3: String::new() }
+    }
+}
+
+/// The key of what is made from `before` by what the lines say.
+pub(super) fn key_of(before: &str, lines: &[String]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(before.as_bytes());
+    for line in lines {
+        hasher.update(&[0]).update(line.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+impl Planned<'_> {
+    /// What there is to do, in words; nothing where all is as the last run left it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn to_do(&mut self) -> Result<Vec<String>> {
+        let Some(before) = &self.before else { return Ok(vec!["no run yet".to_owned()]) };
+        let mut reasons = self.lock.changes(before);
+        let keys = |lock: &Lock| lock.pass.iter().chain(&lock.output).map(|one| one.key.clone()).collect::<Vec<_>>();
+        if reasons.is_empty() && keys(&self.lock) != keys(before) {
+            reasons.push("something that results are made from changed".into());
+        }
+        for (step, output) in self.recipe.outputs.iter().zip(&before.output) {
+            if !step.file.exists() {
+                reasons.push(format!("`{}` is not there", step.file.display()));
+            } else if self.hashes.of(&step.file)? != output.blake3 {
+                reasons.push(format!("`{}` is not what the last run wrote", step.file.display()));
+            }
+        }
+        self.hashes.save();
+        Ok(reasons)
+    }
+
+    /// A rule for Make and Ninja: the outputs depend on all inputs.
+    pub fn depfile(&self) -> String {
+        let escaped = |path: &Path| path.to_string_lossy().replace('$', "$$").replace(' ', "\\ ").replace('#', "\\#");
+        let targets: Vec<String> = self.recipe.outputs.iter().map(|output| escaped(&output.file)).collect();
+        let inputs = [self.recipe.path.clone()].into_iter().chain(self.inputs.iter().cloned());
+        let inputs: Vec<String> = inputs.map(|path| format!(" \\\n  {}", escaped(&path))).collect();
+        format!("{}:{}\n", targets.join(" "), inputs.concat())
+    }
+}

@@ -1,0 +1,334 @@
+//! Carrying out what a recipe asks for.
+
+use super::cache::{Kept, remove};
+use super::check::{beside, with_student};
+use super::files::files_in;
+use super::plan::key_of;
+use super::{Cache, Planned, QUANTIZE, Step};
+use crate::error::{Error, Result};
+use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
+use crate::progress::Watch;
+use crate::report::{KeptResult, Limit, Measurement, RecipeReport};
+use crate::sink::parent;
+use crate::steps::{bench, convert, distill, eval, prune, quantize};
+use clap::Args;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tersor_kernels::Level;
+
+/// How a recipe is carried out.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// Fail when anything differs from the lock file.
+    pub locked: bool,
+    /// Replace outputs that this recipe did not make.
+    pub force: bool,
+    /// All that the process may use by default.
+    pub threads: Option<usize>,
+}
+
+/// What came of it.
+pub enum Outcome {
+    /// There was nothing to do.
+    UpToDate,
+    /// All of it was done.
+    Done(RecipeReport),
+    /// A limit does not hold: outputs stay in the cache.
+    Failed(RecipeReport),
+}
+
+/// A result and how it came about.
+struct Found {
+    path: PathBuf,
+    kept: Kept,
+    made: bool,
+    seconds: f64,
+}
+
+impl Planned<'_> {
+    /// Do what there is to do.
+    ///
+    /// # Errors
+    /// Those of the steps, [`Error::NotLocked`], [`Error::Exists`] for outputs of others, [`Error::Interrupted`]: what was
+    /// finished stays in the cache.
+    pub fn run(mut self, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Outcome> {
+        if how.locked {
+            self.check_lock(cache)?;
+        }
+        let to_do = self.to_do()?;
+        if to_do.is_empty() {
+            return Ok(Outcome::UpToDate);
+        }
+        self.check_foreign(how)?;
+        let started = Instant::now();
+        let mut report = RecipeReport::new(&self.recipe.path, &self.source.name, to_do);
+        let passed = self.passes(cache, how, watch, &mut report)?;
+        let mut outputs = Vec::new();
+        for n in 0..self.recipe.outputs.len() {
+            let found = self.output(n, passed.as_deref(), cache, how, watch)?;
+            report.results.push(found.told(self.recipe.relative(&self.recipe.outputs[n].file)));
+            outputs.push(found);
+        }
+        self.measure(&outputs, cache, how, watch, &mut report)?;
+        report.limits = self.recipe.limits.hold(&report.measurements);
+        report.seconds = started.elapsed().as_secs_f64();
+        if report.limits.iter().any(|limit| !limit.holds) {
+            self.hashes.save();
+            return Ok(Outcome::Failed(report));
+        }
+        self.finish(&outputs, how)?;
+        Ok(Outcome::Done(report))
+    }
+
+    /// What a locked run must find as it was.
+    fn check_lock(&self, cache: &Cache) -> Result<()> {
+        let not = |changes| Error::NotLocked { path: self.lock_path.clone(), changes };
+        let before = self.before.as_ref().ok_or_else(|| not(vec!["there is no lock file".into()]))?;
+        let changes = self.lock.changes(before);
+        if !changes.is_empty() {
+            return Err(not(changes));
+        }
+        // The last pass stands for those before it, and outputs that are in the cache for all.
+        let mut hashes = cache.hashes(false);
+        let mut has = |key: &str| cache.find(key, &mut hashes).is_some();
+        if before.output.iter().all(|output| has(&output.key)) {
+            return Ok(());
+        }
+        let missing = before.pass.iter().enumerate().rev().take_while(|(_, pass)| !has(&pass.key));
+        let run: Vec<String> = missing
+            .filter(|(_, pass)| pass.made_at.is_some())
+            .map(|(n, pass)| format!("the result of pass {} ({}) is not in the cache", n + 1, &pass.blake3))
+            .collect();
+        if run.is_empty() { Ok(()) } else { Err(not(run)) }
+    }
+
+    /// Outputs that are there and were not made by this recipe are not replaced.
+    fn check_foreign(&mut self, how: &How) -> Result<()> {
+        for (n, step) in self.recipe.outputs.iter().enumerate().filter(|(_, step)| step.file.exists()) {
+            let file = &self.lock.output[n].file;
+            let own = self.before.iter().flat_map(|lock| &lock.output).find(|output| output.file == *file);
+            let made = own.map(|output| output.blake3.clone());
+            if !how.force && made != Some(self.hashes.of(&step.file)?) {
+                return Err(Error::Exists { path: step.file.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The result of the last pass, if there is one.
+    fn passes(
+        &mut self,
+        cache: &Cache,
+        how: &How,
+        watch: &dyn Watch,
+        report: &mut RecipeReport,
+    ) -> Result<Option<PathBuf>> {
+        let mut model = None;
+        let name = PathBuf::from(&self.source.name);
+        for (n, step) in self.recipe.passes.iter().enumerate() {
+            let key = self.lock.pass[n].key.clone();
+            let before: &Path = model.as_deref().unwrap_or(&self.recipe.source);
+            let started = Instant::now();
+            let threads = threads(how);
+            let told = format!("pass {}: {}", n + 1, step.kind.name);
+            let (path, kept, made) = cache.get(&key, &name, &mut self.hashes, |to| {
+                watch.say(&told);
+                match step.kind.name {
+                    "prune" => {
+                        prune::run(&parsed::<PruneArgs>(step, beside(before, Some(to)), threads)?, watch).map(drop)
+                    }
+                    _ => {
+                        let models = with_student(before, &self.recipe.source, Some(to));
+                        distill::run(&parsed::<DistillArgs>(step, models, threads)?, watch).map(drop)
+                    }
+                }
+            })?;
+            let locked = &mut self.lock.pass[n];
+            (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
+            if step.runs_a_model() {
+                let was = self.before.iter().flat_map(|lock| &lock.pass).find(|pass| pass.blake3 == kept.blake3);
+                let at = format!(
+                    "{}, {} threads",
+                    Level::best().name(),
+                    how.threads.unwrap_or_else(crate::machine::all_threads)
+                );
+                locked.made_at = was.and_then(|pass| pass.made_at.clone()).or(Some(at));
+            }
+            let found = Found { path, kept, made, seconds: started.elapsed().as_secs_f64() };
+            report.results.push(found.told(told));
+            model = Some(found.path);
+        }
+        Ok(model)
+    }
+
+    fn output(&mut self, n: usize, model: Option<&Path>, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Found> {
+        let step = &self.recipe.outputs[n];
+        let name = PathBuf::from(step.file.file_name().unwrap_or_default());
+        let model = model.unwrap_or(&self.recipe.source);
+        let key = self.lock.output[n].key.clone();
+        let started = Instant::now();
+        let (path, kept, made) = cache.get(&key, &name, &mut self.hashes, |to| {
+            watch.say(&format!("output {}", self.recipe.relative(&step.file)));
+            let threads = threads(how);
+            let args = beside(model, Some(to));
+            if step.kind.name == QUANTIZE.name {
+                return quantize::run(&parsed::<QuantizeArgs>(step, args, threads)?, watch).map(drop);
+            }
+            let to_gguf = step.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
+            let container = if to_gguf { "gguf" } else { "safetensors" };
+            let args = ["--to".into(), container.into()].into_iter().chain(args).collect();
+            convert::run(&parsed::<ConvertArgs>(step, args, threads)?, watch).map(drop)
+        })?;
+        let locked = &mut self.lock.output[n];
+        (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
+        Ok(Found { path, kept, made, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    fn measure(
+        &mut self,
+        outputs: &[Found],
+        cache: &Cache,
+        how: &How,
+        watch: &dyn Watch,
+        report: &mut RecipeReport,
+    ) -> Result<()> {
+        for (n, output) in outputs.iter().enumerate() {
+            let file = self.recipe.relative(&self.recipe.outputs[n].file);
+            let mut found = Measurement { file, bytes: output.kept.bytes, ..Measurement::default() };
+            if let Some(step) = &self.recipe.eval {
+                let source = &self.recipe.source;
+                let base = ["--base".into(), source.as_os_str().to_owned()];
+                let lines = self.eval_lines(step)?;
+                let key = key_of(&self.lock.output[n].key, &lines);
+                let (path, ..) = cache.get(&key, Path::new("eval.json"), &mut self.hashes, |to| {
+                    watch.say(&format!("eval {}", found.file));
+                    let args = base.into_iter().chain(beside(&output.path, None)).collect();
+                    let figures = eval::run(&parsed::<EvalArgs>(step, args, threads(how))?, watch)?;
+                    fs::write(to, serde_json::to_vec(&figures).unwrap_or_default()).map_err(Error::io("write", to))
+                })?;
+                let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+                found.take_eval(&serde_json::from_slice(&bytes).unwrap_or_default());
+            }
+            if let Some(step) = &self.recipe.bench {
+                let args = parsed::<BenchArgs>(step, beside(&output.path, None), Vec::new())?;
+                found.decode = bench::run(&args, watch)?.decode();
+            }
+            report.measurements.push(found);
+        }
+        Ok(())
+    }
+
+    /// What decides an evaluation besides the output.
+    fn eval_lines(&mut self, step: &Step) -> Result<Vec<String>> {
+        let paths = step.paths.iter().map(|path| Ok((path.clone(), self.hashes.of(path)?)));
+        let paths = paths.collect::<Result<std::collections::BTreeMap<_, _>>>()?;
+        let mut lines = step.lines(|path| paths.get(path).cloned().unwrap_or_default());
+        // Levels and threads change no bit, but the base is another model in another recipe.
+        lines.extend(self.lock.inputs.values().cloned());
+        Ok(lines)
+    }
+
+    /// Outputs get their names, and the lock file is written.
+    fn finish(&mut self, outputs: &[Found], how: &How) -> Result<()> {
+        if how.locked {
+            let before = self.before.as_ref().map(|lock| &lock.output);
+            let other = |(now, then): (&super::lock::Locked, &super::lock::Locked)| {
+                (now.blake3 != then.blake3).then(|| format!("{} has other bytes", now.file.clone().unwrap_or_default()))
+            };
+            let changes: Vec<String> =
+                self.lock.output.iter().zip(before.into_iter().flatten()).filter_map(other).collect();
+            if !changes.is_empty() {
+                return Err(Error::NotLocked { path: self.lock_path.clone(), changes });
+            }
+        }
+        for (step, output) in self.recipe.outputs.iter().zip(outputs) {
+            if !step.file.exists() || self.hashes.of(&step.file)? != output.kept.blake3 {
+                publish(&output.path, &step.file)?;
+            }
+            self.hashes.of(&step.file)?;
+        }
+        if self.before.as_ref() != Some(&self.lock) {
+            self.lock.write(&self.lock_path)?;
+        }
+        self.hashes.save();
+        Ok(())
+    }
+}
+
+impl Found {
+    fn told(&self, what: String) -> KeptResult {
+        let Kept { blake3, bytes, .. } = self.kept.clone();
+        KeptResult { what, blake3, bytes, made: self.made, seconds: self.seconds }
+    }
+}
+
+impl Step {
+    /// Its result comes from a model's activations, so that the machine may be told from it.
+    fn runs_a_model(&self) -> bool {
+        self.kind.name == "distill" || self.keys.iter().any(|key| key.name == "calibration")
+    }
+}
+
+/// The options of a step for the models that it works on.
+fn parsed<A: Args>(step: &Step, models: Vec<OsString>, threads: Vec<OsString>) -> Result<A> {
+    let arguments: Vec<OsString> = ["--quiet".into()].into_iter().chain(threads).chain(models).collect();
+    (step.kind.options)()
+        .parse(&step.keys, &arguments)
+        .map_err(|wrong| Error::Usage { problem: format!("{}: {}", step.kind.name, wrong.problem), hint: wrong.hint })
+}
+
+fn threads(how: &How) -> Vec<OsString> {
+    how.threads.iter().flat_map(|threads| ["--threads".into(), threads.to_string().into()]).collect()
+}
+
+/// A copy under its own name, whole or not at all.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let folder = parent(to);
+    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let partial = crate::sink::beside(to, ".partial");
+    remove(&partial)?;
+    let copy = |from: &Path, to: &Path| {
+        fs::copy(from, to).and_then(|_| File::open(to)?.sync_all()).map_err(Error::io("write", to))
+    };
+    if from.is_dir() {
+        fs::create_dir(&partial).map_err(Error::io("create", &partial))?;
+        for file in files_in(from)? {
+            copy(&file, &partial.join(file.file_name().unwrap_or_default()))?;
+        }
+        // A folder cannot be replaced by another in one step: the old one makes room first.
+        remove(to)?;
+    } else {
+        copy(from, &partial)?;
+    }
+    fs::rename(&partial, to).map_err(Error::io("write", to))
+}
+
+impl super::Limits {
+    /// Those that are set, as lines.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let bytes = self.max_bytes.map(|n| format!("max_bytes={n}"));
+        let kl = self.max_kl.map(|n| format!("max_kl={n}"));
+        let decode = self.min_decode_tokens_per_second.map(|n| format!("min_decode_tokens_per_second={n}"));
+        [bytes, kl, decode].into_iter().flatten().collect()
+    }
+
+    /// Each limit for each output.
+    fn hold(&self, measurements: &[Measurement]) -> Vec<Limit> {
+        let limit = |of: &Measurement, name: &'static str, value: Option<f64>, bound: Option<f64>, at_most: bool| {
+            let bound = bound?;
+            // What was not found does not hold.
+            let holds = value.is_some_and(|value| if at_most { value <= bound } else { value >= bound });
+            Some(Limit { limit: name, file: of.file.clone(), value, bound, holds })
+        };
+        let of_one = |of: &Measurement| {
+            [
+                limit(of, "max_bytes", Some(of.bytes as f64), self.max_bytes.map(|n| n as f64), true),
+                limit(of, "max_kl", of.kl, self.max_kl, true),
+                limit(of, "min_decode_tokens_per_second", of.decode, self.min_decode_tokens_per_second, false),
+            ]
+        };
+        measurements.iter().flat_map(of_one).flatten().collect()
+    }
+}
