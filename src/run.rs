@@ -5,6 +5,9 @@
 //! depend on the number of workers.
 
 mod piece;
+mod reuse;
+
+pub use reuse::{Index, Reuse};
 
 use crate::conversion::{Head, Job};
 use crate::error::{Error, Result};
@@ -13,6 +16,8 @@ use crate::progress::Progress;
 use crate::sink::{Layout, Output};
 use crate::source::Source;
 use piece::{Buffers, Piece, Scales, pieces};
+use reuse::Found;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -55,7 +60,7 @@ pub fn working_memory(plan: &Plan) -> (u64, u64) {
     (largest, Scales::memory(plan))
 }
 
-/// Write every tensor of `job` to its place in `output`.
+/// Write every tensor of `job` to its place in `output`; what `reuse` has is copied, and what was written is noted there.
 ///
 /// # Errors
 /// The error of the first piece, in plan order, that has one.
@@ -65,6 +70,7 @@ pub fn run(
     layout: &Layout,
     output: &Output,
     limits: Limits,
+    reuse: Option<&Reuse>,
     progress: &dyn Progress,
 ) -> Result<Measured> {
     let work = Work {
@@ -77,6 +83,7 @@ pub fn run(
         progress,
         pieces: pieces(&job.plan),
         scales: Scales::read(&job.plan, source, limits.level)?,
+        found: reuse.map(|reuse| reuse.find(job, source)).unwrap_or_default(),
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         turn: Mutex::new(Turn { piece: 0, hashes: TensorHashes::default() }),
@@ -102,8 +109,18 @@ pub fn run(
     if work.stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    let turn = work.turn.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let source_hash = turn.hashes.finish(&job.inputs, &work.scales);
+    let mut hashes = work.turn.into_inner().unwrap_or_else(PoisonError::into_inner).hashes;
+    hashes.close();
+    for (tensor, found) in &work.found {
+        (fits[*tensor], zeros[*tensor]) = (found.fit(), found.zeros());
+        if let Input::Stored { id, .. } = &job.plan.tensors[*tensor].input {
+            hashes.done.push((source.tensor(*id).name.clone(), found.source));
+        }
+    }
+    if let Some(reuse) = reuse {
+        reuse.record(job, source, layout, (&fits, &zeros), &hashes.done);
+    }
+    let source_hash = hashes.finish(&job.inputs, &work.scales);
     for (file, offset) in &layout.digests {
         output.write(*file, *offset, source_hash.as_bytes())?;
     }
@@ -127,6 +144,8 @@ struct Work<'a> {
     progress: &'a dyn Progress,
     pieces: Vec<Piece>,
     scales: Scales,
+    /// Tensors that were written before, by number.
+    found: HashMap<usize, Found>,
     next: AtomicUsize,
     stop: AtomicBool,
     turn: Mutex<Turn>,
@@ -179,25 +198,34 @@ impl Work<'_> {
 
     fn process(&self, number: usize, piece: &Piece, buffers: &mut Buffers) -> Result<Done> {
         let tensor = &self.job.plan.tensors[piece.tensor];
+        let (file, start) = self.layout.places[piece.tensor];
+        let start = start + piece.output_offset(tensor);
+        if let Some(found) = self.found.get(&piece.tensor) {
+            self.hash_in_turn(number, piece, &[]);
+            found.read(piece, tensor, buffers)?;
+            self.output.write(file, start, &buffers.encoded)?;
+            self.progress.advance(piece.stored_bytes(tensor) as u64);
+            return Ok(Done { fit: Fit::default(), zeros: 0 });
+        }
         let read = piece.read(tensor, self.source, buffers)?;
-        self.hash_in_turn(number, piece, read, buffers);
+        self.hash_in_turn(number, piece, &buffers.stored[..read]);
         let how = encoding(self.job, &tensor.name, self.non_finite);
         let fit = piece.encode(tensor, &self.scales, &how, self.level, buffers);
         let fit = fit.map_err(|bad| piece.bad_value(tensor, self.source, bad))?;
-        let (file, start) = self.layout.places[piece.tensor];
-        self.output.write(file, start + piece.output_offset(tensor), &buffers.encoded)?;
+        self.output.write(file, start, &buffers.encoded)?;
         let zeros = if self.job.count_zeros { piece.zeros(tensor, self.level, buffers) } else { 0 };
         self.progress.advance(read as u64);
         Ok(Done { fit, zeros })
     }
 
-    fn hash_in_turn(&self, number: usize, piece: &Piece, read: usize, buffers: &Buffers) {
+    /// Hash what was read of a piece, after that of the pieces before it.
+    fn hash_in_turn(&self, number: usize, piece: &Piece, read: &[u8]) {
         let lock = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |turn: &mut Turn| turn.piece != number && !self.stop.load(Ordering::Relaxed);
         let mut turn = self.turned.wait_while(lock, waiting).unwrap_or_else(PoisonError::into_inner);
         if turn.piece == number {
-            if let Input::Stored { id, .. } = &self.job.plan.tensors[piece.tensor].input {
-                turn.hashes.update(&self.source.tensor(*id).name, &buffers.stored[..read]);
+            if let (Input::Stored { id, .. }, false) = (&self.job.plan.tensors[piece.tensor].input, read.is_empty()) {
+                turn.hashes.update(&self.source.tensor(*id).name, read);
             }
             turn.piece += 1;
             drop(turn);

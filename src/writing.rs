@@ -6,7 +6,7 @@ use crate::gguf::read_header;
 use crate::machine::{all_threads, available_memory};
 use crate::plan::{Container, TensorPlan};
 use crate::progress::Progress;
-use crate::run::{Limits, Measured, layout, run, working_memory};
+use crate::run::{Limits, Measured, Reuse, layout, run, working_memory};
 use crate::sink::{Layout, Output, free_space, parent};
 use crate::source::{Origin, Source};
 use crate::tokenizer::{self, Encoder};
@@ -14,7 +14,7 @@ use crate::verify;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tersor_kernels::Level;
@@ -32,6 +32,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Bound on the workers' memory, in bytes.
     pub memory: Option<u64>,
+    /// Tensors that were written before.
+    pub reuse: Option<Arc<Reuse>>,
 }
 
 /// A job that is ready to run: everything is decided, nothing is written.
@@ -117,10 +119,11 @@ impl Build {
             return Err(Error::DiskSpace { path, free: human_bytes(self.free_disk), needed: human_bytes(needed) });
         }
         let output = Output::create(&self.layout, self.options.force)?;
+        let reuse = self.options.reuse.as_deref();
         let (measured, texts) = std::thread::scope(|scope| {
             // The tokenizer is in the header, which is written already: its check can go on beside the encoders.
             let tokens = scope.spawn(|| if self.options.no_verify { Ok(0) } else { self.check_tokens(&output) });
-            let measured = run(&self.job, &self.source, &self.layout, &output, self.limits, progress);
+            let measured = run(&self.job, &self.source, &self.layout, &output, self.limits, reuse, progress);
             (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
         });
         let (measured, texts) = (measured?, texts?);

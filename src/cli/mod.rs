@@ -59,11 +59,11 @@ fn dispatch(command: &Command) -> Result<ExitCode, Error> {
     let console = |quiet| Console { quiet };
     match command {
         Command::Quantize(args) => {
-            let written = quantize::run(args, &console(args.write.quiet))?;
+            let written = quantize::run(args, None, &console(args.write.quiet))?;
             Ok(tell(args.write.json, &written, || written.render()))
         }
         Command::Convert(args) => {
-            let written = convert::run(args, &console(args.write.quiet))?;
+            let written = convert::run(args, None, &console(args.write.quiet))?;
             Ok(tell(args.write.json, &written, || written.render()))
         }
         Command::Prune(args) => {

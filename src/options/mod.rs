@@ -416,12 +416,13 @@ fn share(text: &str) -> Result<f32, String> {
 /// `40G`, `500M`, `1000000`: powers of a thousand, as llama.cpp's gguf-split counts them; `20GiB`: powers of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let units =
-        [("KIB", 1 << 10), ("MIB", 1 << 20), ("GIB", 1 << 30), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+        [("KI", 1 << 10), ("MI", 1 << 20), ("GI", 1 << 30), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
     let upper = text.to_ascii_uppercase();
+    let upper = upper.strip_suffix('B').unwrap_or(&upper);
     let (digits, unit) = units
         .iter()
         .find_map(|(suffix, size)| upper.strip_suffix(suffix).map(|digits| (digits, *size)))
-        .unwrap_or((&upper, 1));
+        .unwrap_or((upper, 1));
     let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
     size.ok_or_else(|| "write a number of bytes, or one with K, M or G".to_owned())
 }

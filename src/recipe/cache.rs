@@ -5,6 +5,7 @@
 
 use super::files::{Hashes, size_of};
 use crate::error::{Error, Result};
+use crate::run::{Index, Reuse};
 use crate::sink::write_file;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,30 @@ impl Cache {
         Ok((path, kept, true))
     }
 
+    /// The tensors of all sound outputs that were made of the model with this key.
+    pub(super) fn tensors(&self, model: &str, hashes: &mut Hashes) -> Reuse {
+        let mut reuse = Reuse::new(model.to_owned());
+        let indices = fs::read_dir(self.folder.join("tensors").join(model)).into_iter().flatten();
+        for path in indices.filter_map(|e| Some(e.ok()?.path())) {
+            let key = path.file_stem().unwrap_or_default().to_string_lossy();
+            let index = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            match (self.find(&key, hashes), index) {
+                (Some((output, _)), Some(index)) => reuse.add(&output, index),
+                // The output went, or never came to be.
+                _ => _ = fs::remove_file(&path),
+            }
+        }
+        reuse
+    }
+
+    /// Let the tensors of the output `key` be found.
+    pub(super) fn note(&self, model: &str, key: &str, index: &Index) -> Result<()> {
+        let folder = self.folder.join("tensors").join(model);
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let bytes = serde_json::to_vec(index).unwrap_or_default();
+        write_file(&folder.join(key).with_extension("json"), bytes, true)
+    }
+
     /// Its entries, those first that were not used for the longest time: when, bytes, where.
     fn entries(&self) -> Result<Vec<(SystemTime, u64, PathBuf)>> {
         let results = self.folder.join("results");
@@ -145,8 +170,12 @@ impl Cache {
 
 /// Until the file is dropped, no one else has it.
 fn lock(path: &Path, how: FlockOperation) -> Result<File> {
-    let open = || File::options().create(true).truncate(false).write(true).open(path);
-    let file = open().map_err(Error::io("create", path))?;
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    locked(file.map_err(Error::io("create", path))?, path, how)
+}
+
+/// The same for a file that is open.
+pub(super) fn locked(file: File, path: &Path, how: FlockOperation) -> Result<File> {
     flock(&file, how).map_err(|e| Error::io("lock", path)(e.into()))?;
     Ok(file)
 }

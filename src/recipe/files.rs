@@ -9,10 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Hashes of files, remembered by path, size, time and inode, so that an unchanged file is not read again.
+/// Hashes of files, remembered by inode, size and time, so that an unchanged file is not read again, whatever its name.
 pub(super) struct Hashes {
     memo: PathBuf,
-    known: BTreeMap<PathBuf, Known>,
+    known: BTreeMap<String, Known>,
+    /// Not yet to be remembered: they may still change without another time.
+    fresh: Vec<(PathBuf, Known)>,
     /// Trust nothing that is remembered.
     rehash: bool,
 }
@@ -21,22 +23,28 @@ pub(super) struct Hashes {
 struct Known {
     size: u64,
     time: [i64; 2],
-    inode: [u64; 2],
     blake3: String,
 }
 
-/// A file that changed so shortly ago may change again without another time.
-const SETTLED: Duration = Duration::from_secs(2);
+/// A file that changed so shortly ago may change again without another time: file systems count in ticks of up to 10 ms.
+const SETTLED: Duration = Duration::from_millis(50);
 
 impl Hashes {
     /// What is remembered in `memo`; nothing where that cannot be read.
     pub(super) fn open(memo: PathBuf, rehash: bool) -> Hashes {
         let known = fs::read(&memo).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Hashes { memo, known: known.unwrap_or_default(), rehash }
+        Hashes { memo, known: known.unwrap_or_default(), fresh: Vec::new(), rehash }
     }
 
     /// Remember for other runs. What cannot be written is no harm.
-    pub(super) fn save(&self) {
+    pub(super) fn save(&mut self) {
+        if !self.fresh.is_empty() {
+            std::thread::sleep(SETTLED);
+        }
+        for (path, known) in std::mem::take(&mut self.fresh) {
+            let now = fs::metadata(&path).ok().map(|metadata| (inode(&metadata), Known::of(&metadata, &known.blake3)));
+            self.known.extend(now.filter(|(_, now)| *now == known));
+        }
         let partial = self.memo.with_extension(format!("{}.partial", std::process::id()));
         let bytes = serde_json::to_vec(&self.known).unwrap_or_default();
         if fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &self.memo)).is_err() {
@@ -58,31 +66,32 @@ impl Hashes {
     }
 
     fn file(&mut self, path: &Path) -> Result<String> {
-        let open = |real: &Path| {
-            let file = File::open(real)?;
-            file.metadata().map(|metadata| (file, metadata))
-        };
-        let opened = path.canonicalize().and_then(|real| open(&real).map(|opened| (real, opened)));
-        let (real, (file, metadata)) = opened.map_err(Error::io("open", path))?;
-        let found = Known::of(&metadata, String::new());
-        let known = self.known.get(&real).filter(|_| !self.rehash);
-        if let Some(known) = known.filter(|known| Known { blake3: String::new(), ..(*known).clone() } == found) {
+        let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        let (file, metadata) = opened.map_err(Error::io("open", path))?;
+        let known = self.known.get(&inode(&metadata)).filter(|_| !self.rehash);
+        if let Some(known) = known.filter(|known| **known == Known::of(&metadata, &known.blake3)) {
             return Ok(known.blake3.clone());
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(file).map_err(Error::io("read", path))?;
         let blake3 = hasher.finalize().to_hex().to_string();
+        let known = Known::of(&metadata, &blake3);
         if metadata.modified().is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > SETTLED)) {
-            self.known.insert(real, Known { blake3: blake3.clone(), ..found });
+            self.known.insert(inode(&metadata), known);
+        } else {
+            self.fresh.push((path.to_owned(), known));
         }
         Ok(blake3)
     }
 }
 
+fn inode(metadata: &Metadata) -> String {
+    format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
 impl Known {
-    fn of(metadata: &Metadata, blake3: String) -> Known {
-        let time = [metadata.mtime(), metadata.mtime_nsec()];
-        Known { size: metadata.len(), time, inode: [metadata.dev(), metadata.ino()], blake3 }
+    fn of(metadata: &Metadata, blake3: &str) -> Known {
+        Known { size: metadata.len(), time: [metadata.mtime(), metadata.mtime_nsec()], blake3: blake3.to_owned() }
     }
 }
 

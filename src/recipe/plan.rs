@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct Planned<'r> {
     pub(super) recipe: &'r Recipe,
     pub(super) source: Source,
+    /// The key of the source.
+    pub(super) first: String,
     /// What is asked for; results are filled in by a run.
     pub(super) lock: Lock,
     /// The lock file.
@@ -50,7 +52,8 @@ impl Recipe {
         inputs.dedup();
         let key_lines = |step: &Step| step.lines(|path| by_path.get(&self.relative(path)).cloned().unwrap_or_default());
         let shown = |step: &Step| step.lines(|path| self.relative(path));
-        let mut key = first.finalize().to_hex().to_string();
+        let first = first.finalize().to_hex().to_string();
+        let mut key = first.clone();
         let mut passes = Vec::new();
         for pass in &self.passes {
             key = key_of(&key, &key_lines(pass));
@@ -70,7 +73,7 @@ impl Recipe {
         let lock_path = self.path.with_extension("lock");
         let before = Lock::read(&lock_path)?;
         hashes.save();
-        Ok(Planned { recipe: self, source, lock, lock_path, before, inputs, hashes })
+        Ok(Planned { recipe: self, source, first, lock, lock_path, before, inputs, hashes })
     }
 
     /// A path as the lock file has it: from the recipe's folder on where it is in it.

@@ -61,7 +61,7 @@ impl Reader<'_> {
         let folder = self.path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let source = self.text_of(&table, "source")?;
         let source = source.ok_or_else(|| self.at(0, "no `source`", "name the model: source = \"FOLDER\""))?;
-        let out_dir = folder.join(self.text_of(&table, "out_dir")?.unwrap_or_else(|| ".".into()));
+        let out_dir = self.text_of(&table, "out_dir")?.map_or_else(|| folder.clone(), |name| folder.join(name));
         // A name on the Hub is no path.
         let path = folder.join(&source);
         let source = if path.exists() || source.starts_with('.') { path } else { source.into() };

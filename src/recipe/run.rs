@@ -1,8 +1,9 @@
 //! Carrying out what a recipe asks for.
 
-use super::cache::{Kept, remove};
+use super::cache::{Kept, locked, remove};
 use super::check::{beside, with_student};
 use super::files::files_in;
+use super::lock::{Lock, Locked};
 use super::plan::key_of;
 use super::{Cache, Planned, QUANTIZE, Step};
 use crate::error::{Error, Result};
@@ -12,9 +13,11 @@ use crate::report::{KeptResult, Limit, Measurement, RecipeReport};
 use crate::sink::parent;
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
 use clap::Args;
+use rustix::fs::FlockOperation;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 use tersor_kernels::Level;
 
@@ -44,6 +47,8 @@ struct Found {
     path: PathBuf,
     kept: Kept,
     made: bool,
+    /// Tensors that were found in other outputs.
+    copied: usize,
     seconds: f64,
 }
 
@@ -54,6 +59,10 @@ impl Planned<'_> {
     /// Those of the steps, [`Error::NotLocked`], [`Error::Exists`] for outputs of others, [`Error::Interrupted`]: what was
     /// finished stays in the cache.
     pub fn run(mut self, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Outcome> {
+        // One run of a recipe at a time; what another one did while this one waited is done.
+        let recipe = File::open(&self.recipe.path).map_err(Error::io("open", &self.recipe.path))?;
+        let _only = locked(recipe, &self.recipe.path, FlockOperation::LockExclusive)?;
+        self.before = Lock::read(&self.lock_path)?;
         if how.locked {
             self.check_lock(cache)?;
         }
@@ -156,7 +165,7 @@ impl Planned<'_> {
                 );
                 locked.made_at = was.and_then(|pass| pass.made_at.clone()).or(Some(at));
             }
-            let found = Found { path, kept, made, seconds: started.elapsed().as_secs_f64() };
+            let found = Found { path, kept, made, copied: 0, seconds: started.elapsed().as_secs_f64() };
             report.results.push(found.told(told));
             model = Some(found.path);
         }
@@ -169,21 +178,29 @@ impl Planned<'_> {
         let model = model.unwrap_or(&self.recipe.source);
         let key = self.lock.output[n].key.clone();
         let started = Instant::now();
+        let of = self.lock.pass.last().map_or(&self.first, |pass| &pass.key).clone();
+        // A folder has several files.
+        let one_file = step.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
+        let reuse = one_file.then(|| Arc::new(cache.tensors(&of, &mut self.hashes)));
         let (path, kept, made) = cache.get(&key, &name, &mut self.hashes, |to| {
             watch.say(&format!("output {}", self.recipe.relative(&step.file)));
             let threads = threads(how);
             let args = beside(model, Some(to));
             if step.kind.name == QUANTIZE.name {
-                return quantize::run(&parsed::<QuantizeArgs>(step, args, threads)?, watch).map(drop);
+                return quantize::run(&parsed::<QuantizeArgs>(step, args, threads)?, reuse.clone(), watch).map(drop);
             }
-            let to_gguf = step.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-            let container = if to_gguf { "gguf" } else { "safetensors" };
+            let container = if one_file { "gguf" } else { "safetensors" };
             let args = ["--to".into(), container.into()].into_iter().chain(args).collect();
-            convert::run(&parsed::<ConvertArgs>(step, args, threads)?, watch).map(drop)
+            convert::run(&parsed::<ConvertArgs>(step, args, threads)?, reuse.clone(), watch).map(drop)
         })?;
+        let mut copied = 0;
+        if let Some(reuse) = reuse.filter(|_| made) {
+            cache.note(&of, &key, &reuse.index())?;
+            copied = reuse.copied();
+        }
         let locked = &mut self.lock.output[n];
         (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
-        Ok(Found { path, kept, made, seconds: started.elapsed().as_secs_f64() })
+        Ok(Found { path, kept, made, copied, seconds: started.elapsed().as_secs_f64() })
     }
 
     fn measure(
@@ -234,7 +251,7 @@ impl Planned<'_> {
     fn finish(&mut self, outputs: &[Found], how: &How) -> Result<()> {
         if how.locked {
             let before = self.before.as_ref().map(|lock| &lock.output);
-            let other = |(now, then): (&super::lock::Locked, &super::lock::Locked)| {
+            let other = |(now, then): (&Locked, &Locked)| {
                 (now.blake3 != then.blake3).then(|| format!("{} has other bytes", now.file.clone().unwrap_or_default()))
             };
             let changes: Vec<String> =
@@ -260,7 +277,7 @@ impl Planned<'_> {
 impl Found {
     fn told(&self, what: String) -> KeptResult {
         let Kept { blake3, bytes, .. } = self.kept.clone();
-        KeptResult { what, blake3, bytes, made: self.made, seconds: self.seconds }
+        KeptResult { what, blake3, bytes, made: self.made, copied: self.copied, seconds: self.seconds }
     }
 }
 
@@ -299,7 +316,9 @@ fn publish(from: &Path, to: &Path) -> Result<()> {
         }
         // A folder cannot be replaced by another in one step: the old one makes room first.
         remove(to)?;
-    } else {
+    } else if fs::hard_link(from, &partial).is_err() {
+        // Another file system. Elsewhere both are one file: who changes the output damages the result in the cache, which is
+        // seen by its hash and made anew.
         copy(from, &partial)?;
     }
     fs::rename(&partial, to).map_err(Error::io("write", to))

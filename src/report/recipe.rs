@@ -2,7 +2,7 @@
 
 use super::text::table;
 use crate::SCHEMA;
-use crate::error::human_bytes;
+use crate::error::{count, human_bytes};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -37,6 +37,8 @@ pub struct KeptResult {
     pub bytes: u64,
     /// It was made now, not found in the cache.
     pub made: bool,
+    /// Tensors of it that were found in other outputs.
+    pub copied: usize,
     /// The time that took.
     pub seconds: f64,
 }
@@ -105,7 +107,10 @@ pub fn render_recipe(report: &RecipeReport) -> String {
     }
     let mut rows = vec![["", "size", "time", "blake3"].map(str::to_owned).to_vec()];
     for result in &report.results {
-        let time = if result.made { format!("{:.1} s", result.seconds) } else { "cached".into() };
+        let mut time = if result.made { format!("{:.1} s", result.seconds) } else { "cached".into() };
+        if result.copied > 0 {
+            let _ = write!(time, ", {} copied", count(result.copied, "tensor"));
+        }
         let hash = result.blake3.get(..16).unwrap_or_default().to_owned();
         rows.push([result.what.clone(), human_bytes(result.bytes), time, hash].to_vec());
     }

@@ -38,6 +38,11 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
+    /// Let `encoded` have so many bytes.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        self.encoded.set_len(bytes);
+    }
+
     /// The bytes to write are those that were read.
     fn copy_stored(&mut self) {
         self.encoded.set_len(self.stored.len());
@@ -125,10 +130,18 @@ impl Piece {
         size(t.format, self.start) as u64
     }
 
+    /// Its bytes in the source.
+    pub(super) fn stored_bytes(&self, t: &TensorPlan) -> usize {
+        match &t.input {
+            Input::Stored { format, .. } => size(format, self.values),
+            Input::Computed(_) => 0,
+        }
+    }
+
     /// Fill `buffers.stored`; gives the number of bytes.
     pub(super) fn read(&self, t: &TensorPlan, source: &Source, buffers: &mut Buffers) -> Result<usize> {
         let Input::Stored { id, format, .. } = &t.input else { return Ok(0) };
-        let bytes = size(format, self.values);
+        let bytes = self.stored_bytes(t);
         buffers.stored.set_len(bytes);
         source.read(*id, size(format, self.start) as u64, &mut buffers.stored)?;
         Ok(bytes)

@@ -8,10 +8,11 @@ use crate::error::Result;
 use crate::options::{EffortArg, QuantizeArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
+use crate::run::Reuse;
 use std::sync::Arc;
 use tersor_kernels::Effort;
 
-pub(crate) fn run(args: &QuantizeArgs, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(args: &QuantizeArgs, reuse: Option<Arc<Reuse>>, watch: &dyn Watch) -> Result<Written> {
     let statistics = match (&args.imatrix, &args.calibration.calibration) {
         (Some(file), _) => Some(Statistics::read(file)?),
         (None, Some(text)) => {
@@ -34,5 +35,5 @@ pub(crate) fn run(args: &QuantizeArgs, watch: &dyn Watch) -> Result<Written> {
         ..Conversion::new(Container::Gguf, Target::Type(args.r#type))
     };
     let conversion = write::with_model_options(conversion, &args.model_options, &args.write);
-    write::run(&args.model, &conversion, &args.write, watch)
+    write::run(&args.model, &conversion, &args.write, reuse, watch)
 }

@@ -5,10 +5,12 @@ use crate::error::Result;
 use crate::options::{BesideArgs, ModelArgs, WriteArgs};
 use crate::progress::{Unit, Watch, metered};
 use crate::report::{PlanReport, RunReport, render_plan, render_run};
+use crate::run::Reuse;
 use crate::writing::{Build, Built, Options};
 use serde::Serialize;
 use std::mem::ManuallyDrop;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Take over the options that every writing command has.
 pub(crate) fn with_model_options(conversion: Conversion, args: &ModelArgs, write: &WriteArgs) -> Conversion {
@@ -31,6 +33,7 @@ pub(crate) fn options(args: &WriteArgs) -> Options {
         no_verify: args.no_verify || args.dry_run,
         threads: Some(args.threads.get()),
         memory: args.memory.map(|mib| u64::from(mib) << 20),
+        reuse: None,
     }
 }
 
@@ -66,9 +69,15 @@ pub(crate) fn write(build: &Build, watch: &dyn Watch) -> Result<Built> {
 }
 
 /// Prepare, then write or show the plan.
-pub(crate) fn run(model: &Path, conversion: &Conversion, args: &WriteArgs, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(
+    model: &Path,
+    conversion: &Conversion,
+    args: &WriteArgs,
+    reuse: Option<Arc<Reuse>>,
+    watch: &dyn Watch,
+) -> Result<Written> {
     // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
-    let build = ManuallyDrop::new(Build::prepare(model, conversion, options(args))?);
+    let build = ManuallyDrop::new(Build::prepare(model, conversion, Options { reuse, ..options(args) })?);
     if args.dry_run {
         return Ok(Written::Planned(PlanReport::new(&build)));
     }
