@@ -257,6 +257,44 @@ fn a_locked_run_starts_from_what_was_learnt() {
     run(&folder, &["--locked", "--no-cache"]).fails(1, "is not in the cache");
 }
 
+fn verify(folder: &TempDir, more: &[&str]) -> Ran {
+    let mut command = command(folder.path(), &[&["verify"], more].concat());
+    command.env("XDG_CACHE_HOME", folder.path().join("cache"));
+    finish(command)
+}
+
+#[test]
+fn a_file_is_made_again_from_what_it_tells() {
+    let folder = workshop(WHOLE);
+    run(&folder, &[]).exits(0);
+    let file = "build/small-Q4_K_M.gguf";
+    let same = verify(&folder, &[file, "--rederive"]).exits(0);
+    assert_eq!(same.out, "build/small-Q4_K_M.gguf: 1.6 MB, the same bytes\n");
+    // It tells of all that it went through.
+    let told = json(&finish(command(folder.path(), &["inspect", file, "--json"])).exits(0));
+    let fact = |key: &str| {
+        let facts = told["facts"].as_array().unwrap();
+        facts.iter().find(|fact| fact[0] == key).unwrap_or_else(|| panic!("{key}: {facts:?}"))[1].as_str().unwrap()
+    };
+    assert!(fact("tersor.prune").starts_with("depth"), "{}", fact("tersor.prune"));
+    assert!(fact("tersor.distill").starts_with("from tiny-llama "), "{}", fact("tersor.distill"));
+    assert!(fact("tersor.build").contains("kind = "), "{}", fact("tersor.build"));
+    // A bit is another; the text is another; what was learnt is not there.
+    let path = at(&folder, file);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let other = verify(&folder, &[file, "--rederive"]).exits(5);
+    assert!(other.out.contains(&format!("other bytes from {last} on")), "{other:?}");
+    let elsewhere = ["build/small-Q8_0.gguf", "--rederive", "--cache", "empty"];
+    verify(&folder, &elsewhere).fails(1, "is not in the cache");
+    fs::write(at(&folder, "train.txt"), "another text").unwrap();
+    verify(&folder, &[file, "--rederive"]).fails(1, "`train.txt` changed");
+    verify(&folder, &[&at(&folder, "tiny-llama"), "--rederive"]).fails(2, "does not say what it was made from");
+}
+
 #[test]
 fn neither_level_nor_threads_change_a_bit() {
     let files = |level: &str, threads: &str| {

@@ -15,9 +15,13 @@ mod tree;
 mod verify;
 
 use crate::error::Error;
-use crate::report::{render_bench, render_bench_markdown, render_distill, render_eval, render_prune};
+use crate::progress::{Unit, metered};
+use crate::report::{render_bench, render_bench_markdown, render_diff, render_distill, render_eval, render_prune};
+use crate::source::Source;
 use crate::steps::distill::Outcome;
+use crate::steps::write::Beside;
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
+use crate::verify::diff;
 use clap::Parser;
 use progress::Console;
 use std::io::Write;
@@ -59,11 +63,11 @@ fn dispatch(command: &Command) -> Result<ExitCode, Error> {
     let console = |quiet| Console { quiet };
     match command {
         Command::Quantize(args) => {
-            let written = quantize::run(args, None, &console(args.write.quiet))?;
+            let written = quantize::run(args, Beside::default(), &console(args.write.quiet))?;
             Ok(tell(args.write.json, &written, || written.render()))
         }
         Command::Convert(args) => {
-            let written = convert::run(args, None, &console(args.write.quiet))?;
+            let written = convert::run(args, Beside::default(), &console(args.write.quiet))?;
             Ok(tell(args.write.json, &written, || written.render()))
         }
         Command::Prune(args) => {
@@ -95,6 +99,13 @@ fn dispatch(command: &Command) -> Result<ExitCode, Error> {
         Command::Logits(args) => logits::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Diff(args) => {
+            let models = [Source::open(&args.a)?, Source::open(&args.b)?];
+            let total = models.iter().map(Source::stored_bytes).sum();
+            let found =
+                metered(&console(args.quiet), Unit::Bytes, total, |meter| diff(&models, args.threads.get(), meter))?;
+            Ok(tell(args.json, &found, || render_diff(&found)))
+        }
         Command::Calibrate(args) => calibrate::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Formats(args) => list::formats(args),

@@ -1,8 +1,9 @@
 //! The commands.
 
 use crate::options::{
-    BenchArgs, CacheArgs, CalibrateArgs, ConvertArgs, DistillArgs, EvalArgs, FormatsArgs, GenerateArgs, InitArgs,
-    InspectArgs, ListArgs, LogitsArgs, PruneArgs, QuantizeArgs, RunArgs, SensitivityArgs, TrainArgs, VerifyArgs,
+    BenchArgs, CacheArgs, CalibrateArgs, ConvertArgs, DiffArgs, DistillArgs, EvalArgs, FormatsArgs, GenerateArgs,
+    InitArgs, InspectArgs, ListArgs, LogitsArgs, PruneArgs, QuantizeArgs, RunArgs, SensitivityArgs, TrainArgs,
+    VerifyArgs,
 };
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -35,6 +36,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Compare a written model with the one it was made from
     Verify(VerifyArgs),
+    /// Compare two models tensor by tensor: format, size, error, zeros
+    Diff(DiffArgs),
     /// Collect activation statistics, an importance matrix for `quantize`
     Calibrate(CalibrateArgs),
     /// Measure what a model still knows: perplexity, and divergence from a base model

@@ -64,6 +64,8 @@ pub struct Conversion {
     pub chat_template: Option<PathBuf>,
     /// Count the zeros in what is written, which changes nothing in it.
     pub count_zeros: bool,
+    /// What the output tells of the recipe that it was made by.
+    pub build: Option<String>,
     /// Largest file; more becomes a split or shards.
     pub max_file_bytes: Option<u64>,
 }
@@ -116,6 +118,7 @@ impl Conversion {
             pre: None,
             chat_template: None,
             count_zeros: false,
+            build: None,
             max_file_bytes: None,
         }
     }

@@ -8,7 +8,7 @@ use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Set
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::{BlockScale, Container, Input, Plan, Reorder, TensorPlan, Why, by_format};
-use crate::source::{Origin, PRUNED, ROPE_FREQS, Source};
+use crate::source::{BUILT, HISTORY, Origin, ROPE_FREQS, Source};
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use crate::tokenizer;
 use serde_json::{Map, Value};
@@ -200,7 +200,8 @@ impl<'a> Planner<'a> {
             return Err(Error::RuleUnmatched { rule: rule.text.clone(), near });
         }
         let source_bytes = self.source.stored_bytes();
-        let history = self.source.fact(PRUNED).map(|text| (PRUNED, text.to_owned())).into_iter().collect();
+        let facts = HISTORY.iter().filter_map(|key| Some((*key, self.source.fact(key)?.to_owned())));
+        let history = facts.chain(self.conversion.build.iter().map(|text| (BUILT, text.clone()))).collect();
         let container = self.conversion.container;
         Ok(Plan { container, tensors: self.tensors, dropped: self.dropped, source_bytes, history })
     }

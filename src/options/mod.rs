@@ -9,7 +9,7 @@ pub(crate) use distill::{
     BesideArg, DistillArgs, FloatArg, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs,
 };
 pub(crate) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
-pub(crate) use recipe::{CacheArgs, CacheCommand, InitArgs, RunArgs};
+pub(crate) use recipe::{CacheArg, CacheArgs, CacheCommand, InitArgs, RunArgs};
 
 use crate::conversion::{Fallback, FileType, Override, Rule};
 use crate::machine::all_threads;
@@ -193,8 +193,11 @@ pub(crate) struct VerifyArgs {
     /// The written GGUF file or folder
     pub(crate) output: PathBuf,
     /// The model that it was made from
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) base: PathBuf,
+    #[arg(long, value_name = "MODEL", required_unless_present = "rederive")]
+    pub(crate) base: Option<PathBuf>,
+    /// Make it again from the recipe in it, and compare byte for byte; paths of the recipe are relative to DIR [default: .]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with_all = ["base", "imatrix", "text"])]
+    pub(crate) rederive: Option<PathBuf>,
     /// The statistics that it was made with
     #[arg(long, value_name = "FILE")]
     pub(crate) imatrix: Option<PathBuf>,
@@ -204,7 +207,25 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) beside: BesideArgs,
     #[command(flatten)]
+    pub(crate) cache: CacheArg,
+    #[command(flatten)]
     pub(crate) threads: ThreadsArg,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A Hugging Face folder, a GGUF file, or org/name[@revision]
+    pub(crate) a: PathBuf,
+    /// What it is compared with
+    pub(crate) b: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

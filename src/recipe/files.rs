@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Hashes of files, remembered by inode, size and time, so that an unchanged file is not read again, whatever its name.
+#[derive(Clone, Default)]
 pub(super) struct Hashes {
     memo: PathBuf,
     known: BTreeMap<String, Known>,

@@ -9,12 +9,14 @@ mod check;
 mod files;
 mod lock;
 mod plan;
+mod provenance;
 mod read;
 mod run;
 mod schema;
 
 pub use cache::Cache;
 pub use plan::Planned;
+pub use provenance::{Rederived, rederive};
 pub use run::{How, Outcome};
 pub use schema::{schema, template};
 

@@ -20,7 +20,9 @@ pub struct Planned<'r> {
     pub(super) lock_path: PathBuf,
     /// That of the last run.
     pub(super) before: Option<Lock>,
+    /// All that is read: first the files of the source.
     pub(super) inputs: Vec<PathBuf>,
+    pub(super) model_files: usize,
     pub(super) hashes: Hashes,
 }
 
@@ -35,7 +37,10 @@ impl Recipe {
         let mut inputs = files_of(&source)?;
         let own = inputs.len();
         let steps = || self.passes.iter().chain(&self.outputs).chain(&self.eval).chain(&self.bench);
-        inputs.extend(steps().flat_map(|step| step.paths.iter().cloned()));
+        let mut others: Vec<PathBuf> = steps().flat_map(|step| step.paths.iter().cloned()).collect();
+        others.sort();
+        others.dedup();
+        inputs.extend(others);
         let mut by_path = BTreeMap::new();
         let mut first = blake3::Hasher::new();
         // The name of the model is in its outputs.
@@ -48,8 +53,6 @@ impl Recipe {
             }
             by_path.insert(self.relative(path), hash);
         }
-        inputs.sort();
-        inputs.dedup();
         let key_lines = |step: &Step| step.lines(|path| by_path.get(&self.relative(path)).cloned().unwrap_or_default());
         let shown = |step: &Step| step.lines(|path| self.relative(path));
         let first = first.finalize().to_hex().to_string();
@@ -60,9 +63,9 @@ impl Recipe {
             passes.push(Locked::new(None, shown(pass), key.clone()));
         }
         let output = |step: &Step| {
-            let ending = step.file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
             let mut lines = key_lines(step);
-            lines.push(format!("to {ending}"));
+            // Outputs have that in them.
+            lines.push(self.of_output(step));
             Locked::new(Some(self.relative(&step.file)), shown(step), key_of(&key, &lines))
         };
         let outputs = self.outputs.iter().map(output).collect();
@@ -73,7 +76,7 @@ impl Recipe {
         let lock_path = self.path.with_extension("lock");
         let before = Lock::read(&lock_path)?;
         hashes.save();
-        Ok(Planned { recipe: self, source, first, lock, lock_path, before, inputs, hashes })
+        Ok(Planned { recipe: self, source, first, lock, lock_path, before, inputs, model_files: own, hashes })
     }
 
     /// A path as the lock file has it: from the recipe's folder on where it is in it.

@@ -27,8 +27,12 @@ impl Recipe {
     /// # Ok::<(), tersor::Error>(())
     /// ```
     pub fn from_path(path: &Path) -> Result<Recipe> {
-        let text = read_text(path)?;
-        Reader { path, text: &text }.recipe()
+        Recipe::from_text(path, &read_text(path)?)
+    }
+
+    /// A recipe that would stand in the file `path`.
+    pub(super) fn from_text(path: &Path, text: &str) -> Result<Recipe> {
+        Reader { path, text }.recipe()
     }
 }
 

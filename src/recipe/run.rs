@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
 use crate::progress::Watch;
 use crate::report::{KeptResult, Limit, Measurement, RecipeReport};
+use crate::run::Reuse;
 use crate::sink::parent;
+use crate::steps::write::Beside;
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
 use clap::Args;
 use rustix::fs::FlockOperation;
@@ -73,7 +75,7 @@ impl Planned<'_> {
         self.check_foreign(how)?;
         let started = Instant::now();
         let mut report = RecipeReport::new(&self.recipe.path, &self.source.name, to_do);
-        let passed = self.passes(cache, how, watch, &mut report)?;
+        let passed = self.passes(cache, how, watch, &mut report.results)?;
         let mut outputs = Vec::new();
         for n in 0..self.recipe.outputs.len() {
             let found = self.output(n, passed.as_deref(), cache, how, watch)?;
@@ -127,12 +129,12 @@ impl Planned<'_> {
     }
 
     /// The result of the last pass, if there is one.
-    fn passes(
+    pub(super) fn passes(
         &mut self,
         cache: &Cache,
         how: &How,
         watch: &dyn Watch,
-        report: &mut RecipeReport,
+        results: &mut Vec<KeptResult>,
     ) -> Result<Option<PathBuf>> {
         let mut model = None;
         let name = PathBuf::from(&self.source.name);
@@ -166,7 +168,7 @@ impl Planned<'_> {
                 locked.made_at = was.and_then(|pass| pass.made_at.clone()).or(Some(at));
             }
             let found = Found { path, kept, made, copied: 0, seconds: started.elapsed().as_secs_f64() };
-            report.results.push(found.told(told));
+            results.push(found.told(told));
             model = Some(found.path);
         }
         Ok(model)
@@ -175,24 +177,17 @@ impl Planned<'_> {
     fn output(&mut self, n: usize, model: Option<&Path>, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Found> {
         let step = &self.recipe.outputs[n];
         let name = PathBuf::from(step.file.file_name().unwrap_or_default());
-        let model = model.unwrap_or(&self.recipe.source);
         let key = self.lock.output[n].key.clone();
         let started = Instant::now();
         let of = self.lock.pass.last().map_or(&self.first, |pass| &pass.key).clone();
-        // A folder has several files.
-        let one_file = step.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-        let reuse = one_file.then(|| Arc::new(cache.tensors(&of, &mut self.hashes)));
-        let (path, kept, made) = cache.get(&key, &name, &mut self.hashes, |to| {
+        let reuse = step.has_one_file().then(|| Arc::new(cache.tensors(&of, &mut self.hashes)));
+        let mut hashes = std::mem::take(&mut self.hashes);
+        let found = cache.get(&key, &name, &mut hashes, |to| {
             watch.say(&format!("output {}", self.recipe.relative(&step.file)));
-            let threads = threads(how);
-            let args = beside(model, Some(to));
-            if step.kind.name == QUANTIZE.name {
-                return quantize::run(&parsed::<QuantizeArgs>(step, args, threads)?, reuse.clone(), watch).map(drop);
-            }
-            let container = if one_file { "gguf" } else { "safetensors" };
-            let args = ["--to".into(), container.into()].into_iter().chain(args).collect();
-            convert::run(&parsed::<ConvertArgs>(step, args, threads)?, reuse.clone(), watch).map(drop)
-        })?;
+            self.make_output(n, model, to, reuse.clone(), how, watch)
+        });
+        self.hashes = hashes;
+        let (path, kept, made) = found?;
         let mut copied = 0;
         if let Some(reuse) = reuse.filter(|_| made) {
             cache.note(&of, &key, &reuse.index())?;
@@ -201,6 +196,27 @@ impl Planned<'_> {
         let locked = &mut self.lock.output[n];
         (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
         Ok(Found { path, kept, made, copied, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Make output `n` of `model`, or of the source, at `to`.
+    pub(super) fn make_output(
+        &self,
+        n: usize,
+        model: Option<&Path>,
+        to: &Path,
+        reuse: Option<Arc<Reuse>>,
+        how: &How,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let step = &self.recipe.outputs[n];
+        let more = Beside { reuse, build: Some(self.provenance(n)) };
+        let args = beside(model.unwrap_or(&self.recipe.source), Some(to));
+        if step.kind.name == QUANTIZE.name {
+            return quantize::run(&parsed::<QuantizeArgs>(step, args, threads(how))?, more, watch).map(drop);
+        }
+        let container = if step.has_one_file() { "gguf" } else { "safetensors" };
+        let args = ["--to".into(), container.into()].into_iter().chain(args).collect();
+        convert::run(&parsed::<ConvertArgs>(step, args, threads(how))?, more, watch).map(drop)
     }
 
     fn measure(
@@ -283,8 +299,15 @@ impl Found {
 
 impl Step {
     /// Its result comes from a model's activations, so that the machine may be told from it.
-    fn runs_a_model(&self) -> bool {
+    pub(super) fn runs_a_model(&self) -> bool {
         self.kind.name == "distill" || self.keys.iter().any(|key| key.name == "calibration")
+    }
+}
+
+impl Step {
+    /// An output that is no folder.
+    pub(super) fn has_one_file(&self) -> bool {
+        self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
     }
 }
 

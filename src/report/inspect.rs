@@ -3,7 +3,7 @@
 use crate::SCHEMA;
 use crate::arch;
 use crate::plan::by_format;
-use crate::source::{Origin, PRUNED, Source};
+use crate::source::{HISTORY, Origin, Source};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -77,8 +77,9 @@ impl Inspection {
             bytes: t.bytes,
             zeros: None,
         };
-        let pruned = source.fact(PRUNED).filter(|_| container == "safetensors");
-        let facts: Vec<_> = pruned.map(|how| (PRUNED.to_owned(), how.to_owned())).into_iter().chain(facts).collect();
+        let told = HISTORY.iter().filter(|_| container == "safetensors");
+        let told = told.filter_map(|key| Some(((*key).to_owned(), source.fact(key)?.to_owned())));
+        let facts: Vec<_> = told.chain(facts).collect();
         Inspection {
             schema: SCHEMA,
             path: source.path.clone(),

@@ -1,6 +1,7 @@
 //! What a command has to say, as data first; text is one rendering of it, JSON another.
 
 mod bench;
+mod diff;
 mod distill;
 mod eval;
 mod formats;
@@ -15,6 +16,7 @@ mod svg;
 mod text;
 
 pub use bench::{BenchModel, BenchReport, render_bench, render_bench_markdown};
+pub use diff::render_diff;
 pub use distill::{Compared, Comparison, DistillReport, Sample, render_distill};
 pub use eval::{EvalReport, TextReport, render_eval};
 pub(crate) use formats::support;

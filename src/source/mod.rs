@@ -30,6 +30,15 @@ use std::sync::Arc;
 /// What was pruned and how, as the writer left it in the file.
 pub const PRUNED: &str = "tersor.prune";
 
+/// What was learnt and from whom, likewise.
+pub const LEARNT: &str = "tersor.distill";
+
+/// The recipe that a file was made by, likewise; what is made of that file has its own.
+pub const BUILT: &str = "tersor.build";
+
+/// What files hand on to those that are made of them.
+pub const HISTORY: [&str; 2] = [PRUNED, LEARNT];
+
 /// Bytes that are hashed at a time, unless a row is longer.
 const DIGESTED: u64 = 1 << 20;
 

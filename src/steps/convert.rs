@@ -1,17 +1,14 @@
 //! `tersor convert`.
 
-use super::write::{self, Written};
+use super::write::{self, Beside, Written};
 use crate::conversion::{Conversion, Target, written_format};
 use crate::error::Result;
 use crate::options::{ContainerArg, ConvertArgs, Dtype};
 use crate::plan::Container;
 use crate::progress::Watch;
-use crate::run::Reuse;
 use crate::source::{Origin, Source};
 
-use std::sync::Arc;
-
-pub(crate) fn run(args: &ConvertArgs, reuse: Option<Arc<Reuse>>, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(args: &ConvertArgs, beside: Beside, watch: &dyn Watch) -> Result<Written> {
     let container = match args.to {
         Some(ContainerArg::Gguf) => Container::Gguf,
         Some(ContainerArg::Safetensors) => Container::Safetensors,
@@ -27,5 +24,5 @@ pub(crate) fn run(args: &ConvertArgs, reuse: Option<Arc<Reuse>>, watch: &dyn Wat
         Some(Dtype::Bf16) => Target::Float(written_format("bf16")?),
     };
     let conversion = write::with_model_options(Conversion::new(container, target), &args.model_options, &args.write);
-    write::run(&args.model, &conversion, &args.write, reuse, watch)
+    write::run(&args.model, &conversion, &args.write, beside, watch)
 }

@@ -18,7 +18,7 @@ use crate::plan::Container;
 use crate::progress::Watch;
 use crate::report::{DistillReport, render_distill_html, render_distill_markdown};
 use crate::sink::beside;
-use crate::source::Source;
+use crate::source::{LEARNT, Source};
 use crate::windows::{Text, Windows, check_tokens};
 use crate::writing::Build;
 use std::fs;
@@ -128,7 +128,8 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
         level,
     };
     let learnt = learnt(run, &settings, watch, &folder)?;
-    let bytes = written(args, &learnt, &student, &output, watch)?;
+    let told = told(&settings, &learnt, &tokens, lessons.teacher.as_ref().zip(digest.as_deref()));
+    let bytes = written(args, &learnt, &student, (&output, told), watch)?;
     // A student that was cut from its teacher has no folder that adapters could go with.
     if let (Some(Beside::Lora { rank, alpha }), false) =
         (settings.recover.as_ref().map(|r| r.beside), student.is_derived())
@@ -212,15 +213,40 @@ fn learnt(run: Run<'_>, settings: &Settings, watch: &dyn Watch, folder: &Path) -
     found
 }
 
-/// Write the student as a folder; gives its bytes.
-fn written(args: &TrainingArgs, learnt: &Learnt, student: &Source, output: &Path, watch: &dyn Watch) -> Result<u64> {
+/// What the student tells of how it learnt, in one line.
+fn told(settings: &Settings, learnt: &Learnt, tokens: &Tokens, teacher: Option<(&Source, &str)>) -> String {
+    let teacher = teacher.map_or_else(|| "nothing".to_owned(), |(source, digest)| format!("{} {digest}", source.name));
+    let learns = settings.recover.as_ref().map_or_else(|| "all".to_owned(), |recovery| format!("{recovery:?}"));
+    format!(
+        "from {teacher}; texts {} of {} tokens; {} of {} steps of {} tokens; {:?}; learns {learns}; level {}",
+        tokens.digest(),
+        tokens.total(),
+        learnt.step,
+        learnt.steps,
+        settings.batch * settings.context,
+        settings.loss,
+        Level::best().name()
+    )
+}
+
+/// Write the student as a folder, with what it tells; gives its bytes.
+fn written(
+    args: &TrainingArgs,
+    learnt: &Learnt,
+    student: &Source,
+    (output, told): (&Path, String),
+    watch: &dyn Watch,
+) -> Result<u64> {
     let mut options = write::options(&args.write);
     options.output = Some(output.to_owned());
     let conversion = Conversion {
         max_file_bytes: args.write.split_max_size,
         ..Conversion::new(Container::Safetensors, Target::Keep)
     };
-    let build = Build::of(learnt.network.to_source(student)?, &conversion, options)?;
+    let mut source = learnt.network.to_source(student)?;
+    let before = student.fact(LEARNT).map(|text| format!("{text} | ")).unwrap_or_default();
+    source.set_fact(LEARNT, before + &told);
+    let build = Build::of(source, &conversion, options)?;
     write::write(&build, watch)?;
     Ok(build.layout.bytes())
 }

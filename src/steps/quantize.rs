@@ -1,18 +1,17 @@
 //! `tersor quantize`.
 
 use super::calibrate;
-use super::write::{self, Written};
+use super::write::{self, Beside, Written};
 use crate::calib::Statistics;
 use crate::conversion::{Conversion, Target};
 use crate::error::Result;
 use crate::options::{EffortArg, QuantizeArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
-use crate::run::Reuse;
 use std::sync::Arc;
 use tersor_kernels::Effort;
 
-pub(crate) fn run(args: &QuantizeArgs, reuse: Option<Arc<Reuse>>, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(args: &QuantizeArgs, beside: Beside, watch: &dyn Watch) -> Result<Written> {
     let statistics = match (&args.imatrix, &args.calibration.calibration) {
         (Some(file), _) => Some(Statistics::read(file)?),
         (None, Some(text)) => {
@@ -35,5 +34,5 @@ pub(crate) fn run(args: &QuantizeArgs, reuse: Option<Arc<Reuse>>, watch: &dyn Wa
         ..Conversion::new(Container::Gguf, Target::Type(args.r#type))
     };
     let conversion = write::with_model_options(conversion, &args.model_options, &args.write);
-    write::run(&args.model, &conversion, &args.write, reuse, watch)
+    write::run(&args.model, &conversion, &args.write, beside, watch)
 }

@@ -42,6 +42,15 @@ pub(crate) fn bytes(build: &Build) -> u64 {
     build.source.tensors().iter().map(|t| t.bytes).sum()
 }
 
+/// What only recipes know of an output.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beside {
+    /// Tensors of other outputs.
+    pub(crate) reuse: Option<Arc<Reuse>>,
+    /// What the output tells of its recipe.
+    pub(crate) build: Option<String>,
+}
+
 /// What came of writing a model.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -73,9 +82,11 @@ pub(crate) fn run(
     model: &Path,
     conversion: &Conversion,
     args: &WriteArgs,
-    reuse: Option<Arc<Reuse>>,
+    beside: Beside,
     watch: &dyn Watch,
 ) -> Result<Written> {
+    let Beside { reuse, build } = beside;
+    let conversion = &Conversion { build, ..conversion.clone() };
     // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
     let build = ManuallyDrop::new(Build::prepare(model, conversion, Options { reuse, ..options(args) })?);
     if args.dry_run {

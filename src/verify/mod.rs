@@ -1,10 +1,13 @@
 //! Is the output what it should be? A cheap check after every run, and a full comparison with the base.
 
+mod diff;
 mod folder;
 mod metadata;
 mod structure;
 mod tensors;
 mod tokens;
+
+pub use diff::{Diff, Pair, diff};
 
 use crate::conversion::{Conversion, Head, RECIPE, Target, effort_in, imatrix_in, resolve};
 use crate::error::{Error, Result};
