@@ -6,6 +6,7 @@ mod support;
 
 mod choices;
 mod containers;
+mod differences;
 mod pruning;
 mod repeatable;
 mod safety;
