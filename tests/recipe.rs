@@ -420,3 +420,44 @@ fn the_cache_is_told_of_and_bounded() {
     run(&folder, &["--cache", "there"]).exits(0);
     assert_eq!(names(&folder.path().join("there/results")).len(), 4, "two results and their locks");
 }
+
+/// The page stands alone, in a browser as in its text.
+#[test]
+fn the_page_of_a_run_stands_alone() {
+    let folder = workshop(&format!("{PLAIN}[eval]\ntext = \"heldout.txt\"\nctx = 64\nchunks = 1\n"));
+    run(&folder, &["--report", "page.html"]).exits(0);
+    let page = fs::read_to_string(at(&folder, "page.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 6, "sizes, bits and errors of two outputs");
+    assert!(page.contains("<title>ffn_down 3: 4.50</title>"), "bits of a matrix in q4_0");
+    let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!elsewhere.contains("http") && !elsewhere.contains("<script"), "nothing is fetched");
+    // With nothing to do it comes again, with the same figures.
+    run(&folder, &["--report", "again.html"]).exits(0);
+    let figures = |page: &str| page.split("How it came about").next().unwrap().to_owned();
+    assert_eq!(figures(&fs::read_to_string(at(&folder, "again.html")).unwrap()), figures(&page));
+
+    let chromium = std::env::var("TERSOR_CHROMIUM").unwrap_or_else(|_| "chromium".into());
+    // In a frame: windows are wider than phones.
+    let tell = "<script>const e = document.documentElement;\
+                parent.postMessage(`${e.scrollWidth - e.clientWidth} of ${innerWidth}`, '*')</script>";
+    fs::write(at(&folder, "inner.html"), page + tell).unwrap();
+    let frame = "<script>onmessage = e => document.title = e.data</script>\
+                 <iframe src='inner.html' style='width: 360px; height: 800px; border: 0'></iframe>";
+    fs::write(at(&folder, "seen.html"), frame).unwrap();
+    let mut browser = Command::new(&chromium);
+    browser.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=3000",
+        "--enable-logging=stderr",
+    ]);
+    browser.arg(format!("--user-data-dir={}", at(&folder, "profile"))).arg("--dump-dom");
+    let Ok(seen) = browser.arg(format!("file://{}", at(&folder, "seen.html"))).output() else {
+        println!("skipped: the page in a browser; install chromium, or set TERSOR_CHROMIUM to it");
+        return;
+    };
+    let (dom, log) = (String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
+    assert!(dom.contains("<title>0 of 360</title>"), "wider than a phone: {:?}", dom.split("</title>").next());
+    assert!(!log.contains("CONSOLE"), "{log}");
+}

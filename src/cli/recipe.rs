@@ -5,7 +5,7 @@ use super::{FAILED_LIMIT, TO_DO, print, print_json, tell};
 use crate::error::{Error, Result, count, human_bytes};
 use crate::options::{CacheArgs, CacheCommand, InitArgs, RunArgs};
 use crate::recipe::{self, Cache, How, Outcome, Recipe};
-use crate::report::render_recipe;
+use crate::report::{RecipeReport, render_recipe, render_recipe_html};
 use crate::sink::write_file;
 use std::process::ExitCode;
 
@@ -44,18 +44,28 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         return Ok(if args.check && !to_do.is_empty() { ExitCode::from(TO_DO) } else { ExitCode::SUCCESS });
     }
-    let how = How { locked: args.locked, force: args.force, threads: args.threads.given() };
+    let again = args.report.is_some();
+    let how = How { locked: args.locked, force: args.force, again, threads: args.threads.given() };
     match planned.run(cache, &how, &Console { quiet: args.quiet })? {
         Outcome::UpToDate => {
             print(if args.json { "{}\n" } else { "nothing to do\n" });
             Ok(ExitCode::SUCCESS)
         }
-        Outcome::Done(report) => Ok(tell(args.json, &report, || render_recipe(&report))),
+        Outcome::Done(report) => {
+            write_page(args, &report)?;
+            Ok(tell(args.json, &report, || render_recipe(&report)))
+        }
         Outcome::Failed(report) => {
+            write_page(args, &report)?;
             tell(args.json, &report, || render_recipe(&report));
             Ok(ExitCode::from(FAILED_LIMIT))
         }
     }
+}
+
+fn write_page(args: &RunArgs, report: &RecipeReport) -> Result<()> {
+    let Some(path) = &args.report else { return Ok(()) };
+    write_file(path, render_recipe_html(report).into_bytes(), true)
 }
 
 pub(super) fn cache(args: &CacheArgs) -> Result<ExitCode> {

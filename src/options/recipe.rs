@@ -39,6 +39,9 @@ pub(crate) struct RunArgs {
     /// Read all inputs again, in place of trusting their size, time and inode
     #[arg(long)]
     pub(crate) rehash: bool,
+    /// Write a page with sizes, bits, errors and measurements
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Write what the outputs depend on, as a rule for Make and Ninja
     #[arg(long, value_name = "FILE")]
     pub(crate) depfile: Option<PathBuf>,

@@ -12,7 +12,7 @@ use crate::progress::Watch;
 use crate::report::{KeptResult, Limit, Measurement, RecipeReport};
 use crate::run::Reuse;
 use crate::sink::parent;
-use crate::steps::write::Beside;
+use crate::steps::write::{Beside, Written};
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
 use clap::Args;
 use rustix::fs::FlockOperation;
@@ -30,9 +30,14 @@ pub struct How {
     pub locked: bool,
     /// Replace outputs that this recipe did not make.
     pub force: bool,
+    /// Tell of all results, also where there is nothing to do.
+    pub again: bool,
     /// All that the process may use by default.
     pub threads: Option<usize>,
 }
+
+/// Beside an output in the cache, what writing it said.
+const WRITTEN: &str = "written.json";
 
 /// What came of it.
 pub enum Outcome {
@@ -69,7 +74,7 @@ impl Planned<'_> {
             self.check_lock(cache)?;
         }
         let to_do = self.to_do()?;
-        if to_do.is_empty() {
+        if to_do.is_empty() && !how.again {
             return Ok(Outcome::UpToDate);
         }
         self.check_foreign(how)?;
@@ -184,7 +189,9 @@ impl Planned<'_> {
         let mut hashes = std::mem::take(&mut self.hashes);
         let found = cache.get(&key, &name, &mut hashes, |to| {
             watch.say(&format!("output {}", self.recipe.relative(&step.file)));
-            self.make_output(n, model, to, reuse.clone(), how, watch)
+            let written = self.make_output(n, model, to, reuse.clone(), how, watch)?;
+            let about = to.with_file_name(WRITTEN);
+            fs::write(&about, serde_json::to_vec(&written).unwrap_or_default()).map_err(Error::io("write", &about))
         });
         self.hashes = hashes;
         let (path, kept, made) = found?;
@@ -207,16 +214,16 @@ impl Planned<'_> {
         reuse: Option<Arc<Reuse>>,
         how: &How,
         watch: &dyn Watch,
-    ) -> Result<()> {
+    ) -> Result<Written> {
         let step = &self.recipe.outputs[n];
         let more = Beside { reuse, build: Some(self.provenance(n)) };
         let args = beside(model.unwrap_or(&self.recipe.source), Some(to));
         if step.kind.name == QUANTIZE.name {
-            return quantize::run(&parsed::<QuantizeArgs>(step, args, threads(how))?, more, watch).map(drop);
+            return quantize::run(&parsed::<QuantizeArgs>(step, args, threads(how))?, more, watch);
         }
         let container = if step.has_one_file() { "gguf" } else { "safetensors" };
         let args = ["--to".into(), container.into()].into_iter().chain(args).collect();
-        convert::run(&parsed::<ConvertArgs>(step, args, threads(how))?, more, watch).map(drop)
+        convert::run(&parsed::<ConvertArgs>(step, args, threads(how))?, more, watch)
     }
 
     fn measure(
@@ -230,6 +237,8 @@ impl Planned<'_> {
         for (n, output) in outputs.iter().enumerate() {
             let file = self.recipe.relative(&self.recipe.outputs[n].file);
             let mut found = Measurement { file, bytes: output.kept.bytes, ..Measurement::default() };
+            let about = fs::read(output.path.with_file_name(WRITTEN)).ok();
+            found.written = about.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             if let Some(step) = &self.recipe.eval {
                 let source = &self.recipe.source;
                 let base = ["--base".into(), source.as_os_str().to_owned()];

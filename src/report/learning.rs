@@ -1,6 +1,7 @@
 //! A training run as a page: tables and curves.
 
 use super::distill::{Compared, DistillReport, Sample};
+use super::page::{html_table, page};
 use super::svg::{Line, escaped, lines};
 use super::text::markdown;
 use crate::distill::Metric;
@@ -31,17 +32,7 @@ pub fn render_distill_markdown(report: &DistillReport) -> String {
 
 /// As a page that needs nothing beside it.
 pub fn render_distill_html(report: &DistillReport, metrics: &[Metric]) -> String {
-    let title = escaped(&title(report));
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>\n\
-         body {{ font: 15px/1.5 sans-serif; max-width: 840px; margin: 2em auto; color: #222 }}\n\
-         table {{ border-collapse: collapse; margin: 1em 0 }}\n\
-         td, th {{ padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left }}\n\
-         .numbers td + td, .numbers th + th {{ text-align: right }}\n\
-         blockquote {{ margin: .3em 0 1em; padding-left: 1em; border-left: 3px solid #ccc; white-space: pre-wrap }}\n\
-         svg {{ max-width: 100%; height: auto }}\n</style>\n<h1>{title}</h1>\n"
-    );
-    out += &html_table(&facts(report), "");
+    let mut out = html_table(&facts(report), "");
     if let Some(comparison) = &report.comparison {
         out += "<h2>Figures</h2>\n";
         out += &html_table(&figures(&comparison.models), " class=\"numbers\"");
@@ -54,7 +45,7 @@ pub fn render_distill_html(report: &DistillReport, metrics: &[Metric]) -> String
             let _ = writeln!(out, "<p>{}:</p>\n<blockquote>{}</blockquote>", escaped(&who), escaped(text.trim()));
         }
     }
-    out + "</html>\n"
+    page(&title(report), &out)
 }
 
 fn title(report: &DistillReport) -> String {
@@ -95,16 +86,6 @@ fn figures(models: &[Compared]) -> Vec<Vec<String>> {
 fn parts(sample: &Sample) -> Vec<(String, &str)> {
     let continuations = sample.continuations.iter().map(|(who, text)| (who.clone(), text.as_str()));
     [("The text".to_owned(), sample.prompt.as_str())].into_iter().chain(continuations).collect()
-}
-
-fn html_table(rows: &[Vec<String>], attributes: &str) -> String {
-    let mut out = format!("<table{attributes}>\n");
-    for (n, row) in rows.iter().enumerate() {
-        let tag = if n == 0 { "th" } else { "td" };
-        let cells: String = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
-        let _ = writeln!(out, "<tr>{cells}</tr>");
-    }
-    out + "</table>\n"
 }
 
 /// What was minimised, beside the same on held-out text where that was measured; the perplexity; the learning rate.

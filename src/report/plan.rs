@@ -4,11 +4,12 @@ use crate::SCHEMA;
 use crate::arch::Role;
 use crate::conversion::Job;
 use crate::machine;
-use crate::plan::{Container, Input, Why};
+use crate::plan::{Container, Input, TensorPlan, Why};
+use crate::run::Measured;
 use crate::writing::{Build, Built, Checked};
 use serde::Serialize;
 use std::path::PathBuf;
-use tersor_kernels::Class;
+use tersor_kernels::{Class, Fit};
 
 /// `--dry-run`.
 #[derive(Debug, Serialize)]
@@ -121,6 +122,8 @@ pub struct RunReport {
     pub sparse: bool,
     /// Sums.
     pub totals: Totals,
+    /// Every tensor.
+    pub tensors: Vec<WrittenTensor>,
     /// Largest relative root mean square error of a tensor, and its name.
     pub worst: Option<Worst>,
     /// BLAKE3 of what was read.
@@ -135,6 +138,29 @@ pub struct RunReport {
     pub threads: usize,
     /// Largest resident memory of the process in bytes, where the system tells.
     pub peak_memory: Option<u64>,
+}
+
+/// What became of a tensor.
+#[derive(Debug, Serialize)]
+pub struct WrittenTensor {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its block.
+    pub layer: Option<u32>,
+    /// Its format.
+    pub format: &'static str,
+    /// The wanted format, where it could not be had.
+    pub fallback_from: Option<&'static str>,
+    /// Number of values.
+    pub values: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Root of the squared error over root of the squares.
+    pub relative_rmse: f64,
+    /// Zeros among its values as they are read back, where the run counts them.
+    pub zeros: Option<u64>,
 }
 
 /// The tensor that lost most.
@@ -162,10 +188,7 @@ impl PlanReport {
             to: t.format.name,
             bytes: t.bytes(),
             why: t.why.to_string(),
-            fallback_from: match &t.why {
-                Why::Fallback { wanted, .. } => Some(wanted.name),
-                _ => None,
-            },
+            fallback_from: fallback_from(t),
         });
         PlanReport {
             schema: SCHEMA,
@@ -200,6 +223,7 @@ impl RunReport {
             recipe: build.conversion.provenance(),
             sparse: build.job.plan.tensors.iter().any(|t| t.name.ends_with(".bitmask")),
             totals: totals(build),
+            tensors: written_tensors(build, built),
             worst: worst.map(|(t, fit)| Worst {
                 tensor: t.name.clone(),
                 format: t.format.name,
@@ -216,6 +240,30 @@ impl RunReport {
             peak_memory: machine::peak_memory(),
         }
     }
+}
+
+fn fallback_from(t: &TensorPlan) -> Option<&'static str> {
+    match &t.why {
+        Why::Fallback { wanted, .. } => Some(wanted.name),
+        _ => None,
+    }
+}
+
+fn written_tensors(build: &Build, built: &Built) -> Vec<WrittenTensor> {
+    let Measured { fits, zeros, .. } = &built.measured;
+    let results = build.job.plan.tensors.iter().zip(fits).zip(zeros);
+    let row = |((t, fit), zeros): ((&TensorPlan, &Fit), &u64)| WrittenTensor {
+        name: t.name.clone(),
+        role: t.role,
+        layer: t.layer,
+        format: t.format.name,
+        fallback_from: fallback_from(t),
+        values: t.shape.values(),
+        bytes: t.bytes(),
+        relative_rmse: fit.relative_rmse(),
+        zeros: build.job.count_zeros.then_some(*zeros),
+    };
+    results.map(row).collect()
 }
 
 /// The files, or the folder.

@@ -1,10 +1,13 @@
 //! What a recipe came to.
 
+use super::page::{html_table, map, page};
+use super::svg::escaped;
 use super::text::table;
 use crate::SCHEMA;
 use crate::error::{count, human_bytes};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +61,8 @@ pub struct Measurement {
     pub decode: Option<f64>,
     /// All that `tersor eval` says of it.
     pub eval: Option<Value>,
+    /// What writing it said.
+    pub written: Option<Value>,
 }
 
 /// A bound, and what was found.
@@ -99,6 +104,27 @@ impl Measurement {
     }
 }
 
+impl KeptResult {
+    fn row(&self) -> Vec<String> {
+        let mut time = if self.made { format!("{:.1} s", self.seconds) } else { "cached".into() };
+        if self.copied > 0 {
+            let _ = write!(time, ", {} copied", count(self.copied, "tensor"));
+        }
+        let hash = self.blake3.get(..16).unwrap_or_default().to_owned();
+        vec![self.what.clone(), human_bytes(self.bytes), time, hash]
+    }
+}
+
+impl Limit {
+    fn line(&self) -> String {
+        let Limit { limit: name, file, value, bound, holds } = self;
+        let number = |x: f64| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.5}") };
+        let value = value.map_or_else(|| "not measured".to_owned(), number);
+        let word = if *holds { "holds" } else { "FAILS" };
+        format!("{word}: {name} of {file}: {value}, bound {bound}")
+    }
+}
+
 /// For a person.
 pub fn render_recipe(report: &RecipeReport) -> String {
     let mut text = String::new();
@@ -106,14 +132,7 @@ pub fn render_recipe(report: &RecipeReport) -> String {
         let _ = writeln!(text, "because {reason}");
     }
     let mut rows = vec![["", "size", "time", "blake3"].map(str::to_owned).to_vec()];
-    for result in &report.results {
-        let mut time = if result.made { format!("{:.1} s", result.seconds) } else { "cached".into() };
-        if result.copied > 0 {
-            let _ = write!(time, ", {} copied", count(result.copied, "tensor"));
-        }
-        let hash = result.blake3.get(..16).unwrap_or_default().to_owned();
-        rows.push([result.what.clone(), human_bytes(result.bytes), time, hash].to_vec());
-    }
+    rows.extend(report.results.iter().map(KeptResult::row));
     text += &table(&rows, &[false, true, true]);
     let figure = |x: Option<f64>, digits: usize| x.map_or(String::new(), |x| format!("{x:.digits$}"));
     if report.measurements.iter().any(|m| m.eval.is_some() || m.decode.is_some()) {
@@ -125,10 +144,96 @@ pub fn render_recipe(report: &RecipeReport) -> String {
         text += &table(&rows, &[false, true, true, true]);
     }
     for limit in &report.limits {
-        let Limit { limit: name, file, value, bound, holds } = limit;
-        let value = value.map_or_else(|| "not measured".to_owned(), |value| format!("{value}"));
-        let word = if *holds { "holds" } else { "FAILS" };
-        let _ = writeln!(text, "{word}: {name} of {file}: {value}, bound {bound}");
+        let _ = writeln!(text, "{}", limit.line());
     }
     text
+}
+
+/// As a page that needs nothing beside it.
+pub fn render_recipe_html(report: &RecipeReport) -> String {
+    let figure = |x: Option<f64>, digits: usize| x.map_or("-".to_owned(), |x| format!("{x:.digits$}"));
+    let mut out = String::new();
+    let head = ["output", "size", "bits per weight", "perplexity", "KL", "decode, tokens/s", "lost most"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for of in &report.measurements {
+        let written = of.written.as_ref();
+        let bits = written.and_then(|written| written["totals"]["bits_per_weight"].as_f64());
+        let worst = written.and_then(|w| w["worst"]["tensor"].as_str()).unwrap_or("-").to_owned();
+        let size = human_bytes(of.bytes);
+        let figures = [figure(bits, 2), figure(of.perplexity, 3), figure(of.kl, 5), figure(of.decode, 1)];
+        rows.push([&[of.file.clone(), size], &figures[..], &[worst]].concat());
+    }
+    out += &html_table(&rows, " class=\"numbers\"");
+    if !report.limits.is_empty() {
+        out += "<h2>Limits</h2>\n<ul>\n";
+        for limit in &report.limits {
+            let class = if limit.holds { "" } else { " class=\"fails\"" };
+            let _ = writeln!(out, "<li{class}>{}</li>", escaped(&limit.line()));
+        }
+        out += "</ul>\n";
+    }
+    for of in &report.measurements {
+        let tensors = of.written.as_ref().and_then(|written| written["tensors"].as_array());
+        if let Some(tensors) = tensors {
+            let _ = write!(out, "<h2>{}</h2>\n{}", escaped(&of.file), maps(tensors));
+        }
+    }
+    let mut rows = vec![["result", "size", "time", "BLAKE3"].map(str::to_owned).to_vec()];
+    rows.extend(report.results.iter().map(KeptResult::row));
+    let _ = write!(out, "<h2>How it came about</h2>\n{}", html_table(&rows, ""));
+    page(&format!("{} by {}", report.model, report.recipe.display()), &out)
+}
+
+/// Sizes, bits and errors of an output's tensors by role and block, and what fell back.
+fn maps(tensors: &[Value]) -> String {
+    let layers: BTreeSet<u64> = tensors.iter().filter_map(|t| t["layer"].as_u64()).collect();
+    let columns: Vec<String> = layers.iter().map(u64::to_string).chain(["-".to_owned()]).collect();
+    let mut roles: Vec<&str> = Vec::new();
+    for role in tensors.iter().filter_map(|t| t["role"].as_str()) {
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    // Several tensors may have one role in a block: their sums count.
+    let map_of = |roles: &[&str], value: &dyn Fn(&[&Value]) -> Option<f64>, digits: usize| {
+        let row = |role: &&str| {
+            let of = |layer: Option<u64>| {
+                let own: Vec<&Value> =
+                    tensors.iter().filter(|t| t["role"] == **role && t["layer"].as_u64() == layer).collect();
+                if own.is_empty() { None } else { value(&own) }
+            };
+            ((*role).to_owned(), layers.iter().map(|layer| of(Some(*layer))).chain([of(None)]).collect())
+        };
+        map(&columns, &roles.iter().map(row).collect::<Vec<_>>(), digits)
+    };
+    let sum = |own: &[&Value], name: &str| own.iter().filter_map(|t| t[name].as_f64()).sum::<f64>();
+    let worst = |own: &[&Value]| own.iter().filter_map(|t| t["relative_rmse"].as_f64()).fold(0.0, f64::max);
+    // Vectors stay floats: beside their bits those of matrices could not be told apart.
+    let matrices: Vec<&str> = roles.iter().copied().filter(|role| !["norm", "bias"].contains(role)).collect();
+    let mut out = String::new();
+    let mut section = |title: &str, map: String| {
+        let _ = write!(out, "<h3>{title}</h3>\n{map}");
+    };
+    section("Size by role and block, kB", map_of(&roles, &|own| Some(sum(own, "bytes") / 1e3), 1));
+    section("Bits per weight", map_of(&matrices, &|own| Some(8.0 * sum(own, "bytes") / sum(own, "values")), 2));
+    section("Error, relative RMSE", map_of(&matrices, &|own| Some(worst(own)), 5));
+    if tensors.iter().any(|t| t["zeros"].as_u64().is_some_and(|zeros| zeros > 0)) {
+        section("Share of zeros", map_of(&matrices, &|own| Some(sum(own, "zeros") / sum(own, "values")), 3));
+    }
+    let fell: Vec<String> = tensors
+        .iter()
+        .filter_map(|t| {
+            Some(format!(
+                "{}: {} in place of {}",
+                t["name"].as_str()?,
+                t["format"].as_str()?,
+                t["fallback_from"].as_str()?
+            ))
+        })
+        .collect();
+    if !fell.is_empty() {
+        let items: String = fell.iter().map(|line| format!("<li>{}</li>\n", escaped(line))).collect();
+        let _ = write!(out, "<h3>What fell back</h3>\n<ul>\n{items}</ul>\n");
+    }
+    out
 }
