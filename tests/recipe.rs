@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
-use support::{Noise, Ran, at, command, copy_folder, empty, finish, fixture, json, names};
+use support::{Noise, Ran, at, command, copy_folder, empty, finish, fixture, json, limited, names};
 use tempfile::TempDir;
 
 /// Prune, learn again, quantize twice, measure.
@@ -134,6 +134,51 @@ fn a_run_that_was_killed_ends_in_the_files_of_one_that_was_not() {
     }
     assert!(kills > 0);
     assert!(outputs(&killed) == outputs(&whole));
+}
+
+/// A hundred kills at random moments of runs that only write: what is left never stands in the way.
+#[test]
+fn kills_leave_nothing_in_the_way() {
+    let whole = workshop(&PLAIN.replace("source", "out_dir = \"build\"\nsource"));
+    run(&whole, &[]).exits(0);
+    let killed = workshop(&PLAIN.replace("source", "out_dir = \"build\"\nsource"));
+    let mut noise = Noise(5);
+    for n in 0..100 {
+        // Now and then from the beginning, so that kills meet every moment of a run.
+        if n % 4 == 0 {
+            let _ = fs::remove_dir_all(at(&killed, "build"));
+            let _ = fs::remove_dir_all(at(&killed, "cache"));
+        }
+        let mut child = run_command(&killed, &["--force"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(noise.below(300) as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What has its name is whole.
+        for name in ["a.gguf", "b.gguf"] {
+            let read = |folder: &TempDir| fs::read(folder.path().join("build").join(name));
+            assert!(read(&killed).is_err() || read(&killed).unwrap() == read(&whole).unwrap(), "{name} after {n}");
+        }
+    }
+    run(&killed, &["--force"]).exits(0);
+    assert!(outputs(&killed) == outputs(&whole));
+}
+
+#[test]
+fn a_full_disk_and_a_source_that_goes_are_told_and_overcome() {
+    let folder = workshop(PLAIN);
+    let mut full = limited(folder.path(), "ulimit -f 2000; trap '' XFSZ", &["run", "-q"]);
+    full.env("XDG_CACHE_HOME", folder.path().join("cache"));
+    finish(full).fails(1, "cannot write");
+    assert!(!folder.path().join("a.gguf").exists() && !folder.path().join("tersor.lock").exists());
+    let weights = at(&folder, "tiny-llama/model.safetensors");
+    fs::rename(&weights, at(&folder, "away")).unwrap();
+    run(&folder, &[]).fails(1, "tiny-llama");
+    fs::rename(at(&folder, "away"), &weights).unwrap();
+    run(&folder, &[]).exits(0);
+    run(&folder, &["--check"]).exits(0);
+    fs::remove_file(at(&folder, "heldout.txt")).unwrap();
+    edit(&folder, "[[output]]\nfile = \"a.gguf\"", "[eval]\ntext = \"heldout.txt\"\n[[output]]\nfile = \"a.gguf\"");
+    run(&folder, &[]).fails(1, "heldout.txt");
 }
 
 #[test]
