@@ -1,5 +1,7 @@
 //! Recipes as whole commands: what is made, kept, found again, and refused.
 
+#![allow(clippy::print_stdout)]
+
 mod support;
 
 use serde_json::Value;
@@ -376,7 +378,7 @@ fn what_makes_no_sense_is_told_with_its_place() {
     for (recipe, place, message) in [
         ("sorce = \"x\"\n", "line 1, column 1", "unknown key `sorce`"),
         ("source = 3\n", "line 1, column 10", "`source` takes a text"),
-        (&format!("{output}"), "line 1, column 1", "no `source`"),
+        (output, "line 1, column 1", "no `source`"),
         (source, "line 1, column 1", "no output"),
         (&format!("{source}{output}tipe = \"q8_0\"\n"), "line 5, column 1", "unknown key `tipe`"),
         (&format!("{source}{output}rules = [\"x\"]\n"), "line 5, column 9", "write PATTERN=FORMAT"),

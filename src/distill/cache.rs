@@ -361,6 +361,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout)]
     fn kept_predictions_have_most_of_the_divergence() {
         let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
         let text = fixture("text/heldout.txt");
