@@ -7,7 +7,7 @@
 mod piece;
 mod reuse;
 
-pub use reuse::{Index, Reuse};
+pub use reuse::{ENCODERS, Index, Reuse};
 
 use crate::conversion::{Head, Job};
 use crate::error::{Error, Result};

@@ -434,6 +434,34 @@ fn a_recipe_to_begin_with_runs() {
     assert!(rule.contains("  tiny-llama/model.safetensors"), "{rule}");
 }
 
+#[test]
+fn a_page_is_made_of_any_model() {
+    let folder = workshop(PLAIN);
+    run(&folder, &[]).exits(0);
+    let report = |args: &[&str]| finish(command(folder.path(), &[&["report", "-q"], args].concat()));
+    report(&["b.gguf", "--base", "tiny-llama"]).exits(0);
+    let page = fs::read_to_string(at(&folder, "report.html")).unwrap();
+    // Codes of q4_0 are zeros here and there.
+    assert_eq!(page.matches("<svg").count(), 4);
+    assert!(page.contains("<title>ffn_down 3: 4.50</title>") && page.contains("type=q4_0"), "{page}");
+    report(&["b.gguf"]).fails(1, "report.html");
+    report(&["tiny-llama", "-o", "source.html"]).exits(0);
+    let alone = fs::read_to_string(at(&folder, "source.html")).unwrap();
+    assert_eq!(alone.matches("<svg").count(), 2, "no error without a base");
+    assert!(alone.contains("<title>attn_q 0: 16.00</title>"));
+}
+
+#[test]
+fn a_text_for_statistics_is_told_of() {
+    let folder = workshop(&PLAIN.replace("q4_0\"", "q4_0\"\ncalibration = \"train.txt\"\nctx = 64\nchunks = 3"));
+    run(&folder, &[]).exits(0);
+    let text = blake3::hash(&fs::read(at(&folder, "train.txt")).unwrap());
+    let file = String::from_utf8_lossy(&fs::read(at(&folder, "b.gguf")).unwrap()).into_owned();
+    assert!(file.contains("tersor.calibration") && file.contains(&format!("blake3={text} tokens=192")));
+    // It is an artifact like a pass that runs a model, but its bytes are the same anywhere.
+    verify(&folder, &["b.gguf", "--rederive"]).exits(0);
+}
+
 /// Every key that the schema has is one that a recipe takes, and every option a recipe takes is described.
 #[test]
 fn the_schema_knows_the_keys() {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tersor::Result;
-use tersor::writing::{Build, Options};
+use tersor::conversion::{Conversion, FILE_TYPES, Target};
 use tersor::plan::Container;
 use tersor::progress::Silent;
-use tersor::conversion::{FILE_TYPES, Conversion, Target};
+use tersor::writing::{Build, Options};
 
 /// Larger outputs are only planned: their writing has nothing new.
 const LARGEST: u64 = 1 << 20;

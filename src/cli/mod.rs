@@ -93,6 +93,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Error> {
         }
         Command::Init(args) => recipe::init(args),
         Command::Run(args) => recipe::run(args),
+        Command::Report(args) => recipe::report(args),
         Command::Cache(args) => recipe::cache(args),
         Command::Schema => Ok(recipe::schema()),
         Command::Sensitivity(args) => sensitivity::run(args),

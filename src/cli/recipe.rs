@@ -1,12 +1,15 @@
-//! `tersor init`, `tersor run`, `tersor cache` and `tersor schema`.
+//! `tersor init`, `tersor run`, `tersor report`, `tersor cache` and `tersor schema`.
 
 use super::progress::Console;
 use super::{FAILED_LIMIT, TO_DO, print, print_json, tell};
 use crate::error::{Error, Result, count, human_bytes};
-use crate::options::{CacheArgs, CacheCommand, InitArgs, RunArgs};
+use crate::options::{CacheArgs, CacheCommand, InitArgs, ReportArgs, RunArgs};
+use crate::progress::{Unit, metered};
 use crate::recipe::{self, Cache, How, Outcome, Recipe};
-use crate::report::{RecipeReport, render_recipe, render_recipe_html};
+use crate::report::{RecipeReport, render_model_html, render_recipe, render_recipe_html};
 use crate::sink::write_file;
+use crate::source::Source;
+use crate::verify::diff;
 use std::process::ExitCode;
 
 pub(super) fn init(args: &InitArgs) -> Result<ExitCode> {
@@ -66,6 +69,22 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
 fn write_page(args: &RunArgs, report: &RecipeReport) -> Result<()> {
     let Some(path) = &args.report else { return Ok(()) };
     write_file(path, render_recipe_html(report).into_bytes(), true)
+}
+
+pub(super) fn report(args: &ReportArgs) -> Result<ExitCode> {
+    let model = Source::open(&args.model)?;
+    let found = match &args.base {
+        None => None,
+        Some(base) => {
+            let models = [Source::open(base)?, model.clone()];
+            let total = models.iter().map(Source::stored_bytes).sum();
+            let console = Console { quiet: args.quiet };
+            Some(metered(&console, Unit::Bytes, total, |meter| diff(&models, args.threads.get(), meter))?)
+        }
+    };
+    write_file(&args.output, render_model_html(&model, found.as_ref()).into_bytes(), args.force)?;
+    print(&format!("{}\n", args.output.display()));
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn cache(args: &CacheArgs) -> Result<ExitCode> {

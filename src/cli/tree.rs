@@ -2,8 +2,8 @@
 
 use crate::options::{
     BenchArgs, CacheArgs, CalibrateArgs, ConvertArgs, DiffArgs, DistillArgs, EvalArgs, FormatsArgs, GenerateArgs,
-    InitArgs, InspectArgs, ListArgs, LogitsArgs, PruneArgs, QuantizeArgs, RunArgs, SensitivityArgs, TrainArgs,
-    VerifyArgs,
+    InitArgs, InspectArgs, ListArgs, LogitsArgs, PruneArgs, QuantizeArgs, ReportArgs, RunArgs, SensitivityArgs,
+    TrainArgs, VerifyArgs,
 };
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -50,6 +50,8 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Make what a recipe asks for, as far as something changed
     Run(RunArgs),
+    /// Write a page about a model: sizes, bits and errors by role and block
+    Report(ReportArgs),
     /// Show or bound what runs keep for each other
     Cache(CacheArgs),
     /// Print the JSON Schema of recipes

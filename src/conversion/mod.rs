@@ -64,8 +64,8 @@ pub struct Conversion {
     pub chat_template: Option<PathBuf>,
     /// Count the zeros in what is written, which changes nothing in it.
     pub count_zeros: bool,
-    /// What the output tells of the recipe that it was made by.
-    pub build: Option<String>,
+    /// What the output tells of how it was made, by key.
+    pub told: Vec<(&'static str, String)>,
     /// Largest file; more becomes a split or shards.
     pub max_file_bytes: Option<u64>,
 }
@@ -118,7 +118,7 @@ impl Conversion {
             pre: None,
             chat_template: None,
             count_zeros: false,
-            build: None,
+            told: Vec::new(),
             max_file_bytes: None,
         }
     }

@@ -8,7 +8,7 @@ use crate::arch::{self, Architecture, Count, NameRule, Need, Role, RowOrder, Set
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::plan::{BlockScale, Container, Input, Plan, Reorder, TensorPlan, Why, by_format};
-use crate::source::{BUILT, HISTORY, Origin, ROPE_FREQS, Source};
+use crate::source::{HISTORY, Origin, ROPE_FREQS, Source};
 use crate::tensor::{Shape, TensorId, TensorInfo};
 use crate::tokenizer;
 use serde_json::{Map, Value};
@@ -201,7 +201,7 @@ impl<'a> Planner<'a> {
         }
         let source_bytes = self.source.stored_bytes();
         let facts = HISTORY.iter().filter_map(|key| Some((*key, self.source.fact(key)?.to_owned())));
-        let history = facts.chain(self.conversion.build.iter().map(|text| (BUILT, text.clone()))).collect();
+        let history = facts.chain(self.conversion.told.clone()).collect();
         let container = self.conversion.container;
         Ok(Plan { container, tensors: self.tensors, dropped: self.dropped, source_bytes, history })
     }

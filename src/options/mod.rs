@@ -9,7 +9,7 @@ pub(crate) use distill::{
     BesideArg, DistillArgs, FloatArg, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs,
 };
 pub(crate) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
-pub(crate) use recipe::{CacheArg, CacheArgs, CacheCommand, InitArgs, RunArgs};
+pub(crate) use recipe::{CacheArg, CacheArgs, CacheCommand, InitArgs, ReportArgs, RunArgs};
 
 use crate::conversion::{Fallback, FileType, Override, Rule};
 use crate::machine::all_threads;

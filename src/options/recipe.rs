@@ -60,6 +60,26 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// A Hugging Face folder or a GGUF file
+    pub(crate) model: PathBuf,
+    /// The model that it was made from: errors are those of its tensors
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) base: Option<PathBuf>,
+    /// The page to write
+    #[arg(short, long, value_name = "PATH", default_value = "report.html")]
+    pub(crate) output: PathBuf,
+    /// Replace an existing page
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) threads: super::ThreadsArg,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CacheArg {
     /// Where results are kept [default: tersor in the user's cache folder]

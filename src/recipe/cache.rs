@@ -102,7 +102,8 @@ impl Cache {
     pub(super) fn tensors(&self, model: &str, hashes: &mut Hashes) -> Reuse {
         let mut reuse = Reuse::new(model.to_owned());
         let indices = fs::read_dir(self.folder.join("tensors").join(model)).into_iter().flatten();
-        for path in indices.filter_map(|e| Some(e.ok()?.path())) {
+        let whole = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "json");
+        for path in indices.filter_map(|e| Some(e.ok()?.path())).filter(whole) {
             let key = path.file_stem().unwrap_or_default().to_string_lossy();
             let index = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
             match (self.find(&key, hashes), index) {

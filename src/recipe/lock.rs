@@ -1,6 +1,7 @@
 //! The lock file: what the last run was made from, and what came of it.
 
 use crate::error::{Error, Result};
+use crate::run::ENCODERS;
 use crate::sink::write_file;
 use crate::source::read_text;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub(super) struct Lock {
     pub(super) lock: u32,
     /// The version that made it.
     pub(super) tersor: String,
+    /// See [`ENCODERS`].
+    pub(super) encoders: u32,
     /// What decides the run besides what follows: limits, evaluation, benchmark.
     pub(super) beside: Vec<String>,
     /// BLAKE3 of every file that is read.
@@ -52,7 +55,7 @@ pub(super) struct Locked {
 impl Lock {
     pub(super) fn new(beside: Vec<String>, inputs: BTreeMap<String, String>) -> Lock {
         let tersor = env!("CARGO_PKG_VERSION").to_owned();
-        Lock { lock: LAYOUT, tersor, beside, inputs, pass: Vec::new(), output: Vec::new() }
+        Lock { lock: LAYOUT, tersor, encoders: ENCODERS, beside, inputs, pass: Vec::new(), output: Vec::new() }
     }
 
     /// That of `path`; `None` where there is none.
@@ -76,6 +79,9 @@ impl Lock {
         let mut changes = Vec::new();
         if (self.lock, &self.tersor) != (before.lock, &before.tersor) {
             changes.push(format!("tersor is {}, it was {}", self.tersor, before.tersor));
+        }
+        if self.encoders != before.encoders {
+            changes.push(format!("encoders are of revision {}, they were of {}", self.encoders, before.encoders));
         }
         for (path, hash) in &self.inputs {
             match before.inputs.get(path) {

@@ -4,6 +4,7 @@ use super::files::{Hashes, files_of};
 use super::lock::{Lock, Locked};
 use super::{Cache, Recipe, Step};
 use crate::error::Result;
+use crate::run::ENCODERS;
 use crate::source::Source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,7 @@ impl Recipe {
             let mut lines = key_lines(step);
             // Outputs have that in them.
             lines.push(self.of_output(step));
+            lines.push(format!("encoders {ENCODERS}"));
             Locked::new(Some(self.relative(&step.file)), shown(step), key_of(&key, &lines))
         };
         let outputs = self.outputs.iter().map(output).collect();

@@ -27,6 +27,6 @@ pub use inspect::Inspection;
 pub use learning::{render_distill_html, render_distill_markdown};
 pub use plan::{PlanReport, RunReport, WrittenTensor};
 pub use prune::{PruneReport, SparseTensor, render_prune};
-pub use recipe::{KeptResult, Limit, Measurement, RecipeReport, render_recipe, render_recipe_html};
+pub use recipe::{KeptResult, Limit, Measurement, RecipeReport, render_model_html, render_recipe, render_recipe_html};
 pub use sensitivity::render_sensitivity;
 pub use text::{render_comparison, render_inspection, render_plan, render_run};

@@ -4,10 +4,13 @@ use super::page::{html_table, map, page};
 use super::svg::escaped;
 use super::text::table;
 use crate::SCHEMA;
+use crate::arch::{layer_number, role_of, with_layer};
 use crate::error::{count, human_bytes};
+use crate::source::{HISTORY, Source};
+use crate::verify::{Diff, Pair};
 use serde::Serialize;
-use serde_json::Value;
-use std::collections::BTreeSet;
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -216,7 +219,9 @@ fn maps(tensors: &[Value]) -> String {
     };
     section("Size by role and block, kB", map_of(&roles, &|own| Some(sum(own, "bytes") / 1e3), 1));
     section("Bits per weight", map_of(&matrices, &|own| Some(8.0 * sum(own, "bytes") / sum(own, "values")), 2));
-    section("Error, relative RMSE", map_of(&matrices, &|own| Some(worst(own)), 5));
+    if tensors.iter().any(|t| t["relative_rmse"].is_number()) {
+        section("Error, relative RMSE", map_of(&matrices, &|own| Some(worst(own)), 5));
+    }
     if tensors.iter().any(|t| t["zeros"].as_u64().is_some_and(|zeros| zeros > 0)) {
         section("Share of zeros", map_of(&matrices, &|own| Some(sum(own, "zeros") / sum(own, "values")), 3));
     }
@@ -236,4 +241,39 @@ fn maps(tensors: &[Value]) -> String {
         let _ = write!(out, "<h3>What fell back</h3>\n<ul>\n{items}</ul>\n");
     }
     out
+}
+
+/// A page about a model alone, or beside the one that it was made from.
+pub fn render_model_html(model: &Source, found: Option<&Diff>) -> String {
+    let pairs: HashMap<&str, &Pair> =
+        found.iter().flat_map(|diff| &diff.tensors).map(|pair| (pair.name.as_str(), pair)).collect();
+    let family = model.settings().ok().map(|settings| settings.architecture);
+    let rows: Vec<Value> = model
+        .tensors()
+        .iter()
+        .map(|tensor| {
+            let rule = family.and_then(|family| family.by_gguf(&tensor.name).or_else(|| family.by_hf(&tensor.name)));
+            let name = rule.map_or_else(|| tensor.name.clone(), |(rule, layer)| with_layer(rule.gguf, layer));
+            let pair = pairs.get(name.as_str());
+            json!({
+                "role": rule.map_or_else(|| role_of(&tensor.name), |(rule, _)| rule.role).name(),
+                "layer": rule.map_or_else(|| layer_number(&tensor.name), |(_, layer)| layer),
+                "bytes": tensor.bytes,
+                "values": tensor.shape.values(),
+                "relative_rmse": pair.and_then(|pair| pair.relative_rmse),
+                "zeros": pair.and_then(|pair| Some((pair.zeros?[1] * tensor.shape.values() as f64).round() as u64)),
+            })
+        })
+        .collect();
+    let mut facts = vec![["model", ""].map(str::to_owned).to_vec()];
+    let bytes: u64 = model.tensors().iter().map(|t| t.bytes).sum();
+    let values: u64 = model.tensors().iter().map(|t| t.shape.values()).sum();
+    facts.push(vec!["size".into(), human_bytes(model.bytes())]);
+    facts.push(vec!["bits per weight".into(), format!("{:.2}", 8.0 * bytes as f64 / values.max(1) as f64)]);
+    let keys = ["tersor.version", "tersor.recipe"].into_iter().chain(HISTORY);
+    facts.extend(keys.filter_map(|key| Some(vec![key.to_owned(), model.fact(key)?.to_owned()])));
+    if let Some([base, _]) = found.map(|diff| &diff.models) {
+        facts.push(vec!["made from".into(), base.display().to_string()]);
+    }
+    page(&model.name, &(html_table(&facts, "") + &maps(&rows)))
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tersor_kernels::Fit;
 
 /// Grows when encoders give other bytes for the same values.
-const REVISION: u32 = 1;
+pub const ENCODERS: u32 = 1;
 
 /// What a run wrote of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Reuse {
         let Input::Stored { id, order, scale: None, .. } = &t.input else { return None };
         let mut hasher = blake3::Hasher::new();
         let (name, format) = (&source.tensor(*id).name, t.format.name);
-        let how = (REVISION, job.effort, job.allow_non_finite, job.count_zeros);
+        let how = (ENCODERS, job.effort, job.allow_non_finite, job.count_zeros);
         hasher.update(format!("{} {name} {order:?} {format} {how:?}", self.model).as_bytes());
         job.importance.get(&t.name).into_iter().flatten().for_each(|x| _ = hasher.update(&x.to_le_bytes()));
         Some(hasher.finalize().to_hex().to_string())

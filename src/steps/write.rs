@@ -6,6 +6,7 @@ use crate::options::{BesideArgs, ModelArgs, WriteArgs};
 use crate::progress::{Unit, Watch, metered};
 use crate::report::{PlanReport, RunReport, render_plan, render_run};
 use crate::run::Reuse;
+use crate::source::BUILT;
 use crate::writing::{Build, Built, Options};
 use serde::Serialize;
 use std::mem::ManuallyDrop;
@@ -86,9 +87,10 @@ pub(crate) fn run(
     watch: &dyn Watch,
 ) -> Result<Written> {
     let Beside { reuse, build } = beside;
-    let conversion = &Conversion { build, ..conversion.clone() };
+    let mut conversion = conversion.clone();
+    conversion.told.extend(build.map(|text| (BUILT, text)));
     // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
-    let build = ManuallyDrop::new(Build::prepare(model, conversion, Options { reuse, ..options(args) })?);
+    let build = ManuallyDrop::new(Build::prepare(model, &conversion, Options { reuse, ..options(args) })?);
     if args.dry_run {
         return Ok(Written::Planned(PlanReport::new(&build)));
     }
