@@ -33,9 +33,6 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         &Cache::open(args.cache.cache.as_deref())?
     };
     let mut planned = recipe.resolve(cache, args.rehash || args.locked)?;
-    if let Some(path) = &args.depfile {
-        write_file(path, planned.depfile().into_bytes(), true)?;
-    }
     if args.check || args.dry_run {
         let to_do = planned.to_do()?;
         if args.json {
@@ -49,7 +46,12 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let again = args.report.is_some();
     let how = How { locked: args.locked, force: args.force, again, threads: args.threads.given() };
-    match planned.run(cache, &how, &Console { quiet: args.quiet })? {
+    let outcome = planned.run(cache, &how, &Console { quiet: args.quiet })?;
+    if let (Some(path), false) = (&args.depfile, matches!(outcome, Outcome::Failed(_))) {
+        write_file(path, planned.depfile().into_bytes(), true)?;
+        planned.touch()?;
+    }
+    match outcome {
         Outcome::UpToDate => {
             print(if args.json { "{}\n" } else { "nothing to do\n" });
             Ok(ExitCode::SUCCESS)

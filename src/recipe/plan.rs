@@ -3,11 +3,13 @@
 use super::files::{Hashes, files_of};
 use super::lock::{Lock, Locked};
 use super::{Cache, Recipe, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::ENCODERS;
 use crate::source::Source;
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A recipe whose inputs are known.
 pub struct Planned<'r> {
@@ -125,6 +127,25 @@ impl Planned<'_> {
         }
         self.hashes.save();
         Ok(reasons)
+    }
+
+    /// Outputs that are older than an input become as new as the present: what they hold is up to date, and build systems tell
+    /// that by times.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn touch(&self) -> Result<()> {
+        let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).map_err(Error::io("open", path));
+        let newest =
+            self.inputs.iter().chain([&self.recipe.path]).map(|path| time(path)).collect::<Result<Vec<_>>>()?;
+        let newest = newest.into_iter().max().unwrap_or(SystemTime::UNIX_EPOCH);
+        for file in self.recipe.outputs.iter().map(|output| &output.file).filter(|file| file.exists()) {
+            if time(file)? < newest {
+                let touched = File::open(file).and_then(|opened| opened.set_modified(SystemTime::now()));
+                touched.map_err(Error::io("write", file))?;
+            }
+        }
+        Ok(())
     }
 
     /// A rule for Make and Ninja: the outputs depend on all inputs.

@@ -11,7 +11,7 @@ use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, Q
 use crate::progress::Watch;
 use crate::report::{KeptResult, Limit, Measurement, RecipeReport};
 use crate::run::Reuse;
-use crate::sink::parent;
+use crate::sink::{beside as named_beside, parent, replace_folder};
 use crate::steps::write::{Beside, Written};
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
 use clap::Args;
@@ -65,7 +65,7 @@ impl Planned<'_> {
     /// # Errors
     /// Those of the steps, [`Error::NotLocked`], [`Error::Exists`] for outputs of others, [`Error::Interrupted`]: what was
     /// finished stays in the cache.
-    pub fn run(mut self, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Outcome> {
+    pub fn run(&mut self, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Outcome> {
         // One run of a recipe at a time; what another one did while this one waited is done.
         let recipe = File::open(&self.recipe.path).map_err(Error::io("open", &self.recipe.path))?;
         let _only = locked(recipe, &self.recipe.path, FlockOperation::LockExclusive)?;
@@ -80,12 +80,12 @@ impl Planned<'_> {
         self.check_foreign(how)?;
         let started = Instant::now();
         let mut report = RecipeReport::new(&self.recipe.path, &self.source.name, to_do);
-        let passed = self.passes(cache, how, watch, &mut report.results)?;
-        let mut outputs = Vec::new();
-        for n in 0..self.recipe.outputs.len() {
-            let found = self.output(n, passed.as_deref(), cache, how, watch)?;
-            report.results.push(found.told(self.recipe.relative(&self.recipe.outputs[n].file)));
-            outputs.push(found);
+        let outputs = match self.all_kept(cache) {
+            Some(outputs) => outputs,
+            None => self.make(cache, how, watch, &mut report)?,
+        };
+        for (step, found) in self.recipe.outputs.iter().zip(&outputs) {
+            report.results.push(found.told(self.recipe.relative(&step.file)));
         }
         self.measure(&outputs, cache, how, watch, &mut report)?;
         report.limits = self.recipe.limits.hold(&report.measurements);
@@ -96,6 +96,28 @@ impl Planned<'_> {
         }
         self.finish(&outputs, how)?;
         Ok(Outcome::Done(report))
+    }
+
+    /// All passes, and the outputs.
+    fn make(&mut self, cache: &Cache, how: &How, watch: &dyn Watch, report: &mut RecipeReport) -> Result<Vec<Found>> {
+        let passed = self.passes(cache, how, watch, &mut report.results)?;
+        (0..self.recipe.outputs.len()).map(|n| self.output(n, passed.as_deref(), cache, how, watch)).collect()
+    }
+
+    /// The outputs where the cache has all of them, and the lock file tells of the passes: then these need not be there.
+    fn all_kept(&mut self, cache: &Cache) -> Option<Vec<Found>> {
+        let before = &self.before.as_ref()?.pass;
+        let same =
+            before.len() == self.lock.pass.len() && before.iter().zip(&self.lock.pass).all(|(a, b)| a.key == b.key);
+        let passes = same.then(|| before.clone())?;
+        let keys: Vec<String> = self.lock.output.iter().map(|output| output.key.clone()).collect();
+        let found = keys.iter().map(|key| cache.find(key, &mut self.hashes)).collect::<Option<Vec<_>>>()?;
+        self.lock.pass = passes;
+        for (locked, (_, kept)) in self.lock.output.iter_mut().zip(&found) {
+            (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
+        }
+        let whole = |(path, kept)| Found { path, kept, made: false, copied: 0, seconds: 0.0 };
+        Some(found.into_iter().map(whole).collect())
     }
 
     /// What a locked run must find as it was.
@@ -275,12 +297,13 @@ impl Planned<'_> {
     /// Outputs get their names, and the lock file is written.
     fn finish(&mut self, outputs: &[Found], how: &How) -> Result<()> {
         if how.locked {
-            let before = self.before.as_ref().map(|lock| &lock.output);
             let other = |(now, then): (&Locked, &Locked)| {
-                (now.blake3 != then.blake3).then(|| format!("{} has other bytes", now.file.clone().unwrap_or_default()))
+                let name = now.file.as_deref().unwrap_or("the result of a pass");
+                (now.blake3 != then.blake3).then(|| format!("{name} has other bytes"))
             };
-            let changes: Vec<String> =
-                self.lock.output.iter().zip(before.into_iter().flatten()).filter_map(other).collect();
+            let then = self.before.iter().flat_map(|lock| lock.pass.iter().chain(&lock.output));
+            let now = self.lock.pass.iter().chain(&self.lock.output);
+            let changes: Vec<String> = now.zip(then).filter_map(other).collect();
             if !changes.is_empty() {
                 return Err(Error::NotLocked { path: self.lock_path.clone(), changes });
             }
@@ -336,7 +359,7 @@ fn threads(how: &How) -> Vec<OsString> {
 fn publish(from: &Path, to: &Path) -> Result<()> {
     let folder = parent(to);
     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    let partial = crate::sink::beside(to, ".partial");
+    let partial = named_beside(to, ".partial");
     remove(&partial)?;
     let copy = |from: &Path, to: &Path| {
         fs::copy(from, to).and_then(|_| File::open(to)?.sync_all()).map_err(Error::io("write", to))
@@ -346,8 +369,9 @@ fn publish(from: &Path, to: &Path) -> Result<()> {
         for file in files_in(from)? {
             copy(&file, &partial.join(file.file_name().unwrap_or_default()))?;
         }
-        // A folder cannot be replaced by another in one step: the old one makes room first.
-        remove(to)?;
+        if to.exists() {
+            return replace_folder(&partial, to);
+        }
     } else if fs::hard_link(from, &partial).is_err() {
         // Another file system. Elsewhere both are one file: who changes the output damages the result in the cache, which is
         // seen by its hash and made anew.

@@ -253,7 +253,7 @@ fn rename(from: &Path, to: &Path, force: bool) -> Result<()> {
 
 /// Put `partial` in the place of the folder `target`, which `check_target` has looked into. The two change places at
 /// once, so that there is always one of them; the old one then goes.
-fn replace_folder(partial: &Path, target: &Path) -> Result<()> {
+pub(crate) fn replace_folder(partial: &Path, target: &Path) -> Result<()> {
     rustix::fs::renameat_with(CWD, partial, CWD, target, RenameFlags::EXCHANGE)
         .map_err(|e| Error::io("replace", target)(e.into()))?;
     fs::remove_dir_all(partial).map_err(Error::io("remove", partial))

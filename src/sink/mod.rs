@@ -6,7 +6,7 @@ mod gguf;
 mod safetensors;
 
 pub use files::{Output, free_space};
-pub(crate) use files::{beside, parent};
+pub(crate) use files::{beside, parent, replace_folder};
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;

@@ -215,16 +215,27 @@ fn learnt(run: Run<'_>, settings: &Settings, watch: &dyn Watch, folder: &Path) -
 
 /// What the student tells of how it learnt, in one line.
 fn told(settings: &Settings, learnt: &Learnt, tokens: &Tokens, teacher: Option<(&Source, &str)>) -> String {
-    let teacher = teacher.map_or_else(|| "nothing".to_owned(), |(source, digest)| format!("{} {digest}", source.name));
-    let learns = settings.recover.as_ref().map_or_else(|| "all".to_owned(), |recovery| format!("{recovery:?}"));
+    let Loss { divergence, temperature, cross_entropy } = settings.loss;
+    let from = teacher.map_or_else(
+        || "from text alone".to_owned(),
+        |(source, digest)| {
+            let (name, share) = (&source.name, 1.0 - cross_entropy);
+            format!("from {name} {digest}, {share} of {divergence:?} at temperature {temperature}")
+        },
+    );
+    let learns = match settings.recover.as_ref().map(|recovery| recovery.beside) {
+        None => "all".to_owned(),
+        Some(Beside::Lora { rank, alpha }) => format!("lora:{rank}:{alpha}"),
+        Some(Beside::Scales) => "scales".to_owned(),
+        Some(Beside::Nothing) => "norms".to_owned(),
+    };
     format!(
-        "from {teacher}; texts {} of {} tokens; {} of {} steps of {} tokens; {:?}; learns {learns}; level {}",
+        "{from}; texts {} of {} tokens; {} of {} steps of {} tokens; learns {learns}; level {}",
         tokens.digest(),
         tokens.total(),
         learnt.step,
         learnt.steps,
         settings.batch * settings.context,
-        settings.loss,
         Level::best().name()
     )
 }
