@@ -32,7 +32,7 @@ pub mod windows;
 pub mod writing;
 
 pub use error::{Error, Result};
-pub use recipe::Recipe;
+pub use recipe::{Recipe, build};
 
 /// Version of the JSON that commands print: grows when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;

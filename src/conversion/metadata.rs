@@ -5,7 +5,7 @@ use super::{Conversion, FileType, Target};
 use crate::gguf::Metadata;
 use crate::plan::Plan;
 use crate::sink::{NO_DIGEST, SOURCE_HASH};
-use crate::source::{BUILT, CALIBRATED};
+use crate::source::BUILT;
 use std::path::Path;
 
 /// The key of the conversion's one line.
@@ -100,7 +100,7 @@ pub(super) fn set_provenance(m: &mut Metadata, conversion: &Conversion, plan: &P
     }
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
     m.set(RECIPE, conversion.provenance());
-    m.retain(|key| key != BUILT && key != CALIBRATED);
+    m.retain(|key| key != BUILT);
     for (key, text) in &plan.history {
         m.set(*key, text.as_str());
     }

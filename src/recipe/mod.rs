@@ -13,12 +13,14 @@ mod provenance;
 mod read;
 mod run;
 mod schema;
+mod script;
 
 pub use cache::Cache;
 pub use plan::Planned;
 pub use provenance::{Rederived, rederive};
 pub use run::{How, Outcome};
 pub use schema::{schema, template};
+pub use script::{Script, build, build_in};
 
 use crate::options::keys::{Key, Options, Value};
 use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
@@ -45,7 +47,9 @@ struct Step {
     keys: Vec<Key>,
     /// Files and folders that it reads.
     paths: Vec<PathBuf>,
-    /// The file of an output.
+    /// An output as the recipe names it.
+    name: String,
+    /// Where it goes.
     file: PathBuf,
     /// Where the table begins.
     at: usize,

@@ -70,7 +70,7 @@ impl Recipe {
             // Outputs have that in them.
             lines.push(self.of_output(step));
             lines.push(format!("encoders {ENCODERS}"));
-            Locked::new(Some(self.relative(&step.file)), shown(step), key_of(&key, &lines))
+            Locked::new(Some(step.name.clone()), shown(step), key_of(&key, &lines))
         };
         let outputs = self.outputs.iter().map(output).collect();
         let mut beside: Vec<String> = self.eval.iter().chain(&self.bench).flat_map(shown).collect();

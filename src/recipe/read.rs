@@ -126,7 +126,7 @@ impl Reader<'_> {
                 format!("begin it with [{name}]"),
             ));
         };
-        self.step(kind, value.span().start, self.keys(inner, &[])?, PathBuf::new(), folder).map(Some)
+        self.step(kind, value.span().start, self.keys(inner, &[])?, folder).map(Some)
     }
 
     fn pass(&self, at: usize, table: &Table<'_>, folder: &Path) -> Result<Step> {
@@ -139,7 +139,7 @@ impl Reader<'_> {
             let at = table.get("kind").map_or(at, |value| value.span().start);
             self.at(at, format!("unknown kind of pass `{name}`"), did_you_mean(&name, known()))
         })?;
-        self.step(kind, at, self.keys(table, &["kind"])?, PathBuf::new(), folder)
+        self.step(kind, at, self.keys(table, &["kind"])?, folder)
     }
 
     fn output(&self, at: usize, table: &Table<'_>, folder: &Path, out_dir: &Path) -> Result<Step> {
@@ -151,13 +151,14 @@ impl Reader<'_> {
             let at = table.get("file").map_or(at, |value| value.span().start);
             return Err(self.at(at, format!("`{file}` has a type, but is no GGUF file"), "end its name with .gguf"));
         }
-        self.step(kind, at, self.keys(table, &["file"])?, out_dir.join(file), folder)
+        let step = self.step(kind, at, self.keys(table, &["file"])?, folder)?;
+        Ok(Step { file: out_dir.join(&file), name: file, ..step })
     }
 
-    fn step(&self, kind: &'static Kind, at: usize, mut keys: Vec<Key>, file: PathBuf, folder: &Path) -> Result<Step> {
+    fn step(&self, kind: &'static Kind, at: usize, mut keys: Vec<Key>, folder: &Path) -> Result<Step> {
         let options = (kind.options)();
         let paths = options.take_paths(&mut keys, folder).map_err(|wrong| self.wrong(wrong, at))?;
-        let step = Step { kind, keys, paths, file, at };
+        let step = Step { kind, keys, paths, name: String::new(), file: PathBuf::new(), at };
         check::options(&step).map_err(|wrong| self.wrong(wrong, at))?;
         Ok(step)
     }

@@ -11,7 +11,7 @@ use crate::verify::{Diff, Pair};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// All results of a recipe, and whether they keep its limits.
@@ -118,13 +118,13 @@ impl KeptResult {
     }
 }
 
-impl Limit {
-    fn line(&self) -> String {
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limit { limit: name, file, value, bound, holds } = self;
         let number = |x: f64| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.5}") };
         let value = value.map_or_else(|| "not measured".to_owned(), number);
         let word = if *holds { "holds" } else { "FAILS" };
-        format!("{word}: {name} of {file}: {value}, bound {bound}")
+        write!(f, "{word}: {name} of {file}: {value}, bound {bound}")
     }
 }
 
@@ -147,7 +147,7 @@ pub fn render_recipe(report: &RecipeReport) -> String {
         text += &table(&rows, &[false, true, true, true]);
     }
     for limit in &report.limits {
-        let _ = writeln!(text, "{}", limit.line());
+        let _ = writeln!(text, "{limit}");
     }
     text
 }
@@ -171,7 +171,7 @@ pub fn render_recipe_html(report: &RecipeReport) -> String {
         out += "<h2>Limits</h2>\n<ul>\n";
         for limit in &report.limits {
             let class = if limit.holds { "" } else { " class=\"fails\"" };
-            let _ = writeln!(out, "<li{class}>{}</li>", escaped(&limit.line()));
+            let _ = writeln!(out, "<li{class}>{}</li>", escaped(&limit.to_string()));
         }
         out += "</ul>\n";
     }

@@ -36,9 +36,6 @@ pub const LEARNT: &str = "tersor.distill";
 /// The recipe that a file was made by, likewise; what is made of that file has its own.
 pub const BUILT: &str = "tersor.build";
 
-/// The text that statistics were collected on, likewise.
-pub const CALIBRATED: &str = "tersor.calibration";
-
 /// What files hand on to those that are made of them.
 pub const HISTORY: [&str; 2] = [PRUNED, LEARNT];
 

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::options::{EffortArg, QuantizeArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
-use crate::source::{CALIBRATED, read_bytes};
 use std::sync::Arc;
 use tersor_kernels::Effort;
 
@@ -21,14 +20,7 @@ pub(crate) fn run(args: &QuantizeArgs, beside: Beside, watch: &dyn Watch) -> Res
         }
         (None, None) => None,
     };
-    let mut told = Vec::new();
-    if let (Some(text), Some(statistics)) = (&args.calibration.calibration, &statistics) {
-        let hash = blake3::hash(&read_bytes(text)?);
-        let tokens = statistics.chunks as usize * args.calibration.ctx;
-        told.push((CALIBRATED, format!("blake3={hash} tokens={tokens}")));
-    }
     let conversion = Conversion {
-        told,
         importance: statistics.map(Arc::new),
         pure: args.pure,
         output_type: args.output_tensor_type,

@@ -3,7 +3,7 @@
 use crate::conversion::RECIPE;
 use crate::gguf::{Metadata, Value};
 use crate::sink::SOURCE_HASH;
-use crate::source::{BUILT, CALIBRATED};
+use crate::source::BUILT;
 
 /// Keys that depend on the formats and options of the run, not on the base,
 /// or on where the base lies: `general.name` is its folder's.
@@ -15,7 +15,6 @@ const OF_THE_RUN: &[&str] = &[
     "quantize.imatrix.chunks_count",
     RECIPE,
     BUILT,
-    CALIBRATED,
     "tersor.version",
     SOURCE_HASH,
 ];

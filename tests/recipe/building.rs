@@ -78,3 +78,38 @@ fn the_commands_of_the_workflow_run() {
     }
     assert!(folder.path().join("build/model-Q4_K_M.gguf").exists() && folder.path().join("report.html").exists());
 }
+
+#[test]
+fn a_build_script_gets_the_files_and_what_they_are_made_from() {
+    use tersor::recipe::{Cache, build_in};
+    let folder = example("make");
+    let (recipe, out) = (folder.path().join("tersor.toml"), folder.path().join("out"));
+    let cache = Cache::open(Some(&folder.path().join("cache"))).unwrap();
+    let made = build_in(&recipe, &out, &cache).unwrap();
+    assert_eq!(made.outputs, [out.join("model-Q4_K_M.gguf")]);
+    assert!(made.inputs.contains(&folder.path().join("tiny-llama/model.safetensors")), "{:?}", made.inputs);
+    assert!(!folder.path().join("build").exists());
+    // The lock file is the one of a run in the recipe's own folder.
+    let lock = fs::read_to_string(folder.path().join("tersor.lock")).unwrap();
+    with_tersor(&folder, "tersor", &["run", "-q", "--locked"]).unwrap().exits(0);
+    assert_eq!(fs::read_to_string(folder.path().join("tersor.lock")).unwrap(), lock);
+    fs::write(&recipe, fs::read_to_string(&recipe).unwrap() + "[limits]\nmax_bytes = 1000\n").unwrap();
+    let failed = build_in(&recipe, &out, &cache).unwrap_err().to_string();
+    assert!(failed.starts_with("FAILS: max_bytes of "), "{failed}");
+}
+
+/// A whole crate is compiled for it, which takes minutes.
+#[test]
+fn a_crate_has_a_model_in_it() {
+    if std::env::var_os("TERSOR_EXAMPLES").is_none() {
+        println!("skipped: examples/build-script; set TERSOR_EXAMPLES=1 to compile it");
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "-q"]).current_dir(root.join("examples/build-script"));
+    let ran = command.env("CARGO_TARGET_DIR", target.join("examples")).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(out.starts_with("The king is ") && out.len() > 40, "{out}{err}");
+}

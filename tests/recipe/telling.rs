@@ -43,7 +43,8 @@ fn a_text_for_statistics_is_told_of() {
     run(&folder, &[]).exits(0);
     let text = blake3::hash(&fs::read(at(&folder, "train.txt")).unwrap());
     let file = String::from_utf8_lossy(&fs::read(at(&folder, "b.gguf")).unwrap()).into_owned();
-    assert!(file.contains("tersor.calibration") && file.contains(&format!("blake3={text} tokens=192")));
+    let inputs = format!("\"train.txt\":\"{text}\"");
+    assert!(file.contains(&inputs) && file.contains("chunks = \\\"3\\\"\\nctx = \\\"64\\\""));
     // It is an artifact like a pass that runs a model, but its bytes are the same anywhere.
     verify(&folder, &["b.gguf", "--rederive"]).exits(0);
 }
