@@ -22,7 +22,7 @@ impl Recipe {
     /// use tersor::recipe::{Cache, How, Recipe};
     /// let recipe = Recipe::from_path("tersor.toml".as_ref())?;
     /// let cache = Cache::open(None)?;
-    /// let planned = recipe.resolve(&cache, false)?;
+    /// let mut planned = recipe.resolve(&cache, false)?;
     /// planned.run(&cache, &How::default(), &tersor::progress::Silent)?;
     /// # Ok::<(), tersor::Error>(())
     /// ```
