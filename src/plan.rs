@@ -1,6 +1,6 @@
 //! What will happen to every tensor, decided from headers alone. Running a plan adds no decision to it.
 
-use crate::arch::Role;
+use crate::arch::{Role, RowOrder};
 use crate::tensor::{Shape, TensorId};
 use std::fmt;
 use tersor_kernels::Format;
@@ -142,6 +142,11 @@ impl fmt::Display for Why {
 }
 
 impl Reorder {
+    /// What brings rows that lie so in a GGUF file, or in a folder, into the order of a folder.
+    pub fn to_folder(rows: RowOrder, in_gguf: bool, head_size: u64) -> Reorder {
+        if rows == RowOrder::Rotary && in_gguf { Reorder::Deinterleave { size: head_size } } else { Reorder::None }
+    }
+
     /// Rows that must be at hand together.
     pub fn period(self) -> u64 {
         match self {

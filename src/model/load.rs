@@ -4,7 +4,7 @@ use super::layer::{Frame, Layer};
 use super::linear::Linear;
 use super::rotary::Rotary;
 use super::{Model, Weights};
-use crate::arch::{Count, NameRule, Need, Role, RowOrder, Settings, with_layer};
+use crate::arch::{Count, NameRule, Need, Role, Settings, with_layer};
 use crate::error::{Error, Result};
 use crate::plan::Reorder;
 use crate::progress::{Progress, Silent};
@@ -154,10 +154,8 @@ impl Loader<'_> {
     }
 
     fn order(&self, rule: &NameRule) -> Reorder {
-        match (rule.rows, &self.source.origin) {
-            (RowOrder::Rotary, Origin::Gguf { .. }) => Reorder::Deinterleave { size: self.settings[Count::HeadSize] },
-            _ => Reorder::None,
-        }
+        let in_gguf = matches!(self.source.origin, Origin::Gguf { .. });
+        Reorder::to_folder(rule.rows, in_gguf, self.settings[Count::HeadSize])
     }
 
     fn linear(&self, role: Role, layer: Option<u32>) -> Result<Linear> {

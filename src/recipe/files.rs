@@ -16,8 +16,8 @@ pub(super) struct Hashes {
     known: BTreeMap<String, Known>,
     /// Not yet to be remembered: they may still change without another time.
     fresh: Vec<(PathBuf, Known)>,
-    /// Trust nothing that is remembered.
-    rehash: bool,
+    /// What other runs remember and this one does not trust: it reads each file once.
+    untrusted: BTreeMap<String, Known>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -33,8 +33,9 @@ const SETTLED: Duration = Duration::from_millis(50);
 impl Hashes {
     /// What is remembered in `memo`; nothing where that cannot be read.
     pub(super) fn open(memo: PathBuf, rehash: bool) -> Hashes {
-        let known = fs::read(&memo).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Hashes { memo, known: known.unwrap_or_default(), fresh: Vec::new(), rehash }
+        let found = fs::read(&memo).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let (known, untrusted) = if rehash { (BTreeMap::new(), found) } else { (found, BTreeMap::new()) };
+        Hashes { memo, known, fresh: Vec::new(), untrusted }
     }
 
     /// Remember for other runs. What cannot be written is no harm.
@@ -46,8 +47,10 @@ impl Hashes {
             let now = fs::metadata(&path).ok().map(|metadata| (inode(&metadata), Known::of(&metadata, &known.blake3)));
             self.known.extend(now.filter(|(_, now)| *now == known));
         }
+        let mut all = self.untrusted.clone();
+        all.extend(self.known.clone());
         let partial = self.memo.with_extension(format!("{}.partial", std::process::id()));
-        let bytes = serde_json::to_vec(&self.known).unwrap_or_default();
+        let bytes = serde_json::to_vec(&all).unwrap_or_default();
         if fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &self.memo)).is_err() {
             let _ = fs::remove_file(&partial);
         }
@@ -69,7 +72,7 @@ impl Hashes {
     fn file(&mut self, path: &Path) -> Result<String> {
         let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
         let (file, metadata) = opened.map_err(Error::io("open", path))?;
-        let known = self.known.get(&inode(&metadata)).filter(|_| !self.rehash);
+        let known = self.known.get(&inode(&metadata));
         if let Some(known) = known.filter(|known| **known == Known::of(&metadata, &known.blake3)) {
             return Ok(known.blake3.clone());
         }

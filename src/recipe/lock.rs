@@ -58,6 +58,11 @@ impl Lock {
         Lock { lock: LAYOUT, tersor, encoders: ENCODERS, beside, inputs, pass: Vec::new(), output: Vec::new() }
     }
 
+    /// The hash of an input.
+    pub(super) fn hash_of(&self, input: &str) -> String {
+        self.inputs.get(input).cloned().unwrap_or_default()
+    }
+
     /// That of `path`; `None` where there is none.
     pub(super) fn read(path: &Path) -> Result<Option<Lock>> {
         if !path.exists() {

@@ -55,6 +55,13 @@ struct Step {
     at: usize,
 }
 
+/// Limits, with what they bound.
+const LIMITS: [(&str, &str); 3] = [
+    ("max_bytes", "bytes of each output, or a size such as \"100MiB\""),
+    ("max_kl", "mean KL from the source in nats, on the text of [eval]"),
+    ("min_decode_tokens_per_second", "of each output, as [bench] measures it"),
+];
+
 /// Bounds that fail a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Limits {
@@ -121,22 +128,35 @@ const BENCH: Kind = Kind {
 
 impl Key {
     /// `name=value`, with what stands in place of paths.
-    fn line(&self, paths: &[PathBuf], stands: impl Fn(&Path) -> String) -> String {
-        let Value::Values(values) = &self.value else {
-            return format!("{}={:?}", self.name, self.value == Value::Flag(true));
-        };
-        let value = |value: &String| {
-            let path = Path::new(value);
-            if paths.iter().any(|own| own == path) { stands(path) } else { value.clone() }
-        };
-        format!("{}={}", self.name, values.iter().map(value).collect::<Vec<_>>().join(","))
+    fn line(&self, step: &Step, path: impl Fn(&Path) -> String) -> String {
+        match &self.value {
+            Value::Flag(on) => format!("{}={on}", self.name),
+            Value::Values(values) => format!("{}={}", self.name, step.told(values, path).join(",")),
+        }
     }
 }
 
 impl Step {
+    /// Values of one of its keys, with what stands in place of paths.
+    fn told(&self, values: &[String], path: impl Fn(&Path) -> String) -> Vec<String> {
+        let own = |value: &Path| self.paths.iter().any(|own| own == value);
+        let value = |value: &String| if own(value.as_ref()) { path(value.as_ref()) } else { value.clone() };
+        values.iter().map(value).collect()
+    }
+
+    /// Its result comes from a model's activations, so that the machine may be told from it.
+    fn runs_a_model(&self) -> bool {
+        self.kind.name == "distill" || self.keys.iter().any(|key| key.name == "calibration")
+    }
+
+    /// An output that is no folder.
+    fn has_one_file(&self) -> bool {
+        self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+    }
+
     /// Its kind and keys in one line each, with what stands in place of paths.
     fn lines(&self, path: impl Fn(&Path) -> String) -> Vec<String> {
-        let mut lines: Vec<String> = self.keys.iter().map(|key| key.line(&self.paths, &path)).collect();
+        let mut lines: Vec<String> = self.keys.iter().map(|key| key.line(self, &path)).collect();
         lines.sort();
         lines.insert(0, format!("{} {}", self.kind.name, self.kind.revision));
         lines

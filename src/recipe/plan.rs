@@ -56,8 +56,11 @@ impl Recipe {
             }
             by_path.insert(self.relative(path), hash);
         }
-        let key_lines = |step: &Step| step.lines(|path| by_path.get(&self.relative(path)).cloned().unwrap_or_default());
         let shown = |step: &Step| step.lines(|path| self.relative(path));
+        let mut beside: Vec<String> = self.eval.iter().chain(&self.bench).flat_map(shown).collect();
+        beside.extend(self.limits.lines());
+        let mut lock = Lock::new(beside, by_path);
+        let key_lines = |step: &Step| step.lines(|path| lock.hash_of(&self.relative(path)));
         let first = first.finalize().to_hex().to_string();
         let mut key = first.clone();
         let mut passes = Vec::new();
@@ -73,9 +76,6 @@ impl Recipe {
             Locked::new(Some(step.name.clone()), shown(step), key_of(&key, &lines))
         };
         let outputs = self.outputs.iter().map(output).collect();
-        let mut beside: Vec<String> = self.eval.iter().chain(&self.bench).flat_map(shown).collect();
-        beside.extend(self.limits.lines());
-        let mut lock = Lock::new(beside, by_path);
         (lock.pass, lock.output) = (passes, outputs);
         let lock_path = self.path.with_extension("lock");
         let before = Lock::read(&lock_path)?;

@@ -72,14 +72,11 @@ impl Recipe {
 
 /// The keys of a step as lines of a recipe, in order of their names.
 fn keys(recipe: &Recipe, step: &Step) -> Vec<String> {
-    let own = |value: &String| {
-        let path = Path::new(value);
-        if step.paths.iter().any(|own| own == path) { recipe.relative(path) } else { value.clone() }
-    };
     let line = |key: &super::Key| match &key.value {
         Value::Flag(on) => format!("{} = {on}", key.name),
         Value::Values(values) => {
-            let values: Vec<toml::Value> = values.iter().map(|value| own(value).into()).collect();
+            let told = step.told(values, |path| recipe.relative(path));
+            let values: Vec<toml::Value> = told.into_iter().map(Into::into).collect();
             match &values[..] {
                 [one] => format!("{} = {one}", key.name),
                 all => format!("{} = {}", key.name, toml::Value::from(all.to_vec())),

@@ -1,6 +1,6 @@
 //! From TOML to a [`Recipe`]; every mistake is told with its place.
 
-use super::{BENCH, CONVERT, EVAL, Kind, Limits, PASSES, QUANTIZE, Recipe, Step, check};
+use super::{BENCH, CONVERT, EVAL, Kind, LIMITS, Limits, PASSES, QUANTIZE, Recipe, Step, check};
 use crate::error::{Error, Result};
 use crate::options::keys::{Key, Value, Wrong, did_you_mean};
 use crate::options::parse_size;
@@ -182,12 +182,12 @@ impl Reader<'_> {
     }
 
     fn limits(&self, table: &Table<'_>) -> Result<Limits> {
-        const KNOWN: &[&str] = &["max_bytes", "max_kl", "min_decode_tokens_per_second"];
+        let known = LIMITS.map(|(name, _)| name);
         let Some(value) = table.get("limits") else { return Ok(Limits::default()) };
         let Some(inner) = value.get_ref().as_table() else {
             return Err(self.at(value.span().start, "`limits` is no table", "begin it with [limits]"));
         };
-        self.check_names(inner, KNOWN)?;
+        self.check_names(inner, &known)?;
         let number = |name: &str| {
             let Some(value) = inner.get(name) else { return Ok(None) };
             let number = plain(value.get_ref()).and_then(|text| text.parse::<f64>().ok()).filter(|n| *n >= 0.0);
@@ -201,9 +201,9 @@ impl Reader<'_> {
             size.ok_or_else(bad).map(Some)
         };
         Ok(Limits {
-            max_bytes: bytes(KNOWN[0])?,
-            max_kl: number(KNOWN[1])?,
-            min_decode_tokens_per_second: number(KNOWN[2])?,
+            max_bytes: bytes("max_bytes")?,
+            max_kl: number("max_kl")?,
+            min_decode_tokens_per_second: number("min_decode_tokens_per_second")?,
         })
     }
 }

@@ -264,7 +264,7 @@ impl Planned<'_> {
             if let Some(step) = &self.recipe.eval {
                 let source = &self.recipe.source;
                 let base = ["--base".into(), source.as_os_str().to_owned()];
-                let lines = self.eval_lines(step)?;
+                let lines = self.eval_lines(step);
                 let key = key_of(&self.lock.output[n].key, &lines);
                 let (path, ..) = cache.get(&key, Path::new("eval.json"), &mut self.hashes, |to| {
                     watch.say(&format!("eval {}", found.file));
@@ -285,13 +285,11 @@ impl Planned<'_> {
     }
 
     /// What decides an evaluation besides the output.
-    fn eval_lines(&mut self, step: &Step) -> Result<Vec<String>> {
-        let paths = step.paths.iter().map(|path| Ok((path.clone(), self.hashes.of(path)?)));
-        let paths = paths.collect::<Result<std::collections::BTreeMap<_, _>>>()?;
-        let mut lines = step.lines(|path| paths.get(path).cloned().unwrap_or_default());
+    fn eval_lines(&self, step: &Step) -> Vec<String> {
+        let mut lines = step.lines(|path| self.lock.hash_of(&self.recipe.relative(path)));
         // Levels and threads change no bit, but the base is another model in another recipe.
         lines.extend(self.lock.inputs.values().cloned());
-        Ok(lines)
+        lines
     }
 
     /// Outputs get their names, and the lock file is written.
@@ -326,20 +324,6 @@ impl Found {
     fn told(&self, what: String) -> KeptResult {
         let Kept { blake3, bytes, .. } = self.kept.clone();
         KeptResult { what, blake3, bytes, made: self.made, copied: self.copied, seconds: self.seconds }
-    }
-}
-
-impl Step {
-    /// Its result comes from a model's activations, so that the machine may be told from it.
-    pub(super) fn runs_a_model(&self) -> bool {
-        self.kind.name == "distill" || self.keys.iter().any(|key| key.name == "calibration")
-    }
-}
-
-impl Step {
-    /// An output that is no folder.
-    pub(super) fn has_one_file(&self) -> bool {
-        self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
     }
 }
 

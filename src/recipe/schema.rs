@@ -1,19 +1,12 @@
 //! What a recipe can say: as JSON Schema for editors, and as a commented file to begin with.
 
-use super::{BENCH, CONVERT, EVAL, Kind, PASSES, QUANTIZE};
+use super::{BENCH, CONVERT, EVAL, Kind, LIMITS, PASSES, QUANTIZE};
 use crate::error::Result;
 use crate::options::keys::{Takes, takes};
 use crate::source::Source;
 use clap::Arg;
 use serde_json::{Map, Value, json};
 use std::path::Path;
-
-/// Limits, with what they bound.
-const LIMITS: [(&str, &str); 3] = [
-    ("max_bytes", "bytes of each output, or a size such as \"100MiB\""),
-    ("max_kl", "mean KL from the source in nats, on the text of [eval]"),
-    ("min_decode_tokens_per_second", "of each output, as [bench] measures it"),
-];
 
 /// The JSON Schema of recipes (draft 2020-12).
 pub fn schema() -> Value {

@@ -21,10 +21,8 @@ pub const ENCODERS: u32 = 1;
 /// What a run wrote of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
-    /// In the output's file of that number.
-    file: usize,
+    /// In the output's one file.
     offset: u64,
-    bytes: u64,
     /// The bits of [`Fit`]'s sums.
     fit: [u64; 2],
     zeros: u64,
@@ -106,11 +104,10 @@ impl Reuse {
         for (n, t) in job.plan.tensors.iter().enumerate() {
             let (Some(key), Input::Stored { id, .. }) = (self.key(job, source, t), &t.input) else { continue };
             let Some(hash) = hashes.get(source.tensor(*id).name.as_str()) else { continue };
-            let (file, offset) = layout.places[n];
+            let (_, offset) = layout.places[n];
             let (fit, zeros) = (results.0[n], results.1[n]);
-            let bytes = t.format.size_of(t.shape.values()).unwrap_or_default();
             let fit = [fit.error.to_bits(), fit.energy.to_bits()];
-            written.insert(key, Stored { file, offset, bytes, fit, zeros, source: hash.to_hex().to_string() });
+            written.insert(key, Stored { offset, fit, zeros, source: hash.to_hex().to_string() });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{eval, model};
 use crate::bench::{Load, run as measure};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generate::{Request, Sampling, generate};
 use crate::model::{Model, Weights};
 use crate::progress::Silent;
@@ -41,23 +41,8 @@ impl Known {
     }
 }
 
-/// The figures of the student in `folder` and its teacher, and how both go on with the beginnings of `texts`; `None` when a
-/// person did not want to wait.
+/// The figures of the student in `folder` and its teacher, and how both go on with the beginnings of `texts`.
 pub(crate) fn compare(
-    folder: &Path,
-    teacher: Option<Known>,
-    heldout: Option<&Windows>,
-    texts: &[&[u32]],
-    threads: usize,
-    watch: &dyn Watch,
-) -> Result<Option<Comparison>> {
-    match compared(folder, teacher, heldout, texts, threads, watch) {
-        Err(Error::Interrupted) => Ok(None),
-        other => other.map(Some),
-    }
-}
-
-fn compared(
     folder: &Path,
     teacher: Option<Known>,
     heldout: Option<&Windows>,

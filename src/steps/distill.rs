@@ -144,7 +144,11 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
         known = teacher(Weights::AsStored)?;
     }
     let texts = heldout.as_ref().map_or_else(|| vec![tokens.fixed(0).0], |windows| windows.iter().collect());
-    report.comparison = compare(&output, known, heldout.as_ref(), &texts, threads, watch)?;
+    report.comparison = match compare(&output, known, heldout.as_ref(), &texts, threads, watch) {
+        // A person did not want to wait.
+        Err(Error::Interrupted) => None,
+        other => Some(other?),
+    };
     write_pages(&report, &folder)?;
     Ok(Outcome::Learnt(Box::new(report)))
 }

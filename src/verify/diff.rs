@@ -1,6 +1,6 @@
 //! Two models beside each other, tensor by tensor.
 
-use crate::arch::{Count, RowOrder, with_layer};
+use crate::arch::{Count, with_layer};
 use crate::error::{Error, Result};
 use crate::machine::in_parallel;
 use crate::plan::Reorder;
@@ -80,12 +80,9 @@ fn places(source: &Source) -> BTreeMap<String, Place> {
             let family = settings.architecture;
             if in_gguf { family.by_gguf(name) } else { family.by_hf(name) }
         });
-        let order = match (rule.map(|(rule, _)| rule.rows), &settings) {
-            (Some(RowOrder::Rotary), Some(settings)) if in_gguf => {
-                Reorder::Deinterleave { size: settings[Count::HeadSize] }
-            }
-            _ => Reorder::None,
-        };
+        let order = rule.zip(settings.as_ref()).map_or(Reorder::None, |((rule, _), settings)| {
+            Reorder::to_folder(rule.rows, in_gguf, settings[Count::HeadSize])
+        });
         let name = rule.map_or_else(|| name.to_owned(), |(rule, layer)| with_layer(rule.gguf, layer));
         (name, (TensorId(n), order))
     };
