@@ -4,20 +4,29 @@
 //! own buffer, hashes it when its turn comes, encodes it, and writes it to its place. Neither bytes nor reported errors
 //! depend on the number of workers.
 
+mod hashes;
+mod journal;
 mod piece;
+mod queue;
+mod rederive;
 mod reuse;
 
-pub use reuse::{ENCODERS, Index, Reuse};
+pub use journal::Journal;
+pub(crate) use rederive::Rederive;
+pub use reuse::{ENCODERS, Index, Known, Reuse};
 
 use crate::conversion::{Head, Job};
 use crate::error::{Error, Result};
-use crate::plan::{Input, Plan, TensorPlan};
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::sink::{Layout, Output};
 use crate::source::Source;
+use hashes::{TensorHashes, hash_of_all};
 use piece::{Buffers, Piece, Scales, pieces};
-use reuse::Found;
+use queue::{Place, Queue, Queued};
+use reuse::{Found, Stored};
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -41,6 +50,10 @@ pub struct Measured {
     pub zeros: Vec<u64>,
     /// Hash of everything that was read, in hexadecimal.
     pub source_hash: String,
+    /// Tensors that were copied from other outputs.
+    pub copied: usize,
+    /// Tensors that a run before this one had finished.
+    pub finished: usize,
 }
 
 /// The layout of a job's output at `target`.
@@ -60,30 +73,34 @@ pub fn working_memory(plan: &Plan) -> (u64, u64) {
     (largest, Scales::memory(plan))
 }
 
-/// Write every tensor of `job` to its place in `output`; what `reuse` has is copied, and what was written is noted there.
+/// One output of a run.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// What is written.
+    pub job: &'a Job,
+    /// What is read: the same model for all outputs of a run.
+    pub source: &'a Source,
+    /// Where every byte goes.
+    pub layout: &'a Layout,
+    /// The files.
+    pub output: &'a Output,
+    /// What it has is copied, and what was written is noted there.
+    pub reuse: Option<&'a Reuse>,
+    /// What it has is in place already.
+    pub journal: Option<&'a Journal>,
+}
+
+/// Write every tensor of every output to its place, side by side.
 ///
 /// # Errors
-/// The error of the first piece, in plan order, that has one.
-pub fn run(
-    job: &Job,
-    source: &Source,
-    layout: &Layout,
-    output: &Output,
-    limits: Limits,
-    reuse: Option<&Reuse>,
-    progress: &dyn Progress,
-) -> Result<Measured> {
+/// The error of the first piece, in order of the source's tensors, that has one.
+pub fn run(tasks: &[Task<'_>], limits: Limits, progress: &dyn Progress) -> Result<Vec<Measured>> {
+    let outputs = tasks.iter().map(|task| Running::new(*task, limits.level, progress)).collect::<Result<Vec<_>>>()?;
     let work = Work {
-        job,
-        source,
-        layout,
-        output,
+        queue: Queue::new(&outputs),
+        outputs,
         level: limits.level,
-        non_finite: if job.allow_non_finite { NonFinite::Keep } else { NonFinite::Refuse },
         progress,
-        pieces: pieces(&job.plan),
-        scales: Scales::read(&job.plan, source, limits.level)?,
-        found: reuse.map(|reuse| reuse.find(job, source)).unwrap_or_default(),
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         turn: Mutex::new(Turn { piece: 0, hashes: TensorHashes::default() }),
@@ -92,39 +109,47 @@ pub fn run(
     let results: Vec<Vec<(usize, Result<Done>)>> = std::thread::scope(|scope| {
         // A system that gives fewer threads than asked gets the work done by those, and by this one.
         let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || work.worker()).ok();
-        let workers: Vec<_> = (1..limits.threads.clamp(1, work.pieces.len().max(1))).map_while(spawn).collect();
+        let workers: Vec<_> = (1..limits.threads.clamp(1, work.queue.pieces.len().max(1))).map_while(spawn).collect();
         let own = work.worker();
         let join = |w: std::thread::ScopedJoinHandle<'_, _>| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
         workers.into_iter().map(join).chain([own]).collect()
     });
-    let mut results: Vec<_> = results.into_iter().flatten().collect();
-    results.sort_by_key(|(piece, _)| *piece);
-    let mut fits = vec![Fit::default(); job.plan.tensors.len()];
-    let mut zeros = vec![0; job.plan.tensors.len()];
-    for (piece, done) in results {
-        let (tensor, done) = (work.pieces[piece].tensor, done?);
-        fits[tensor] += done.fit;
-        zeros[tensor] += done.zeros;
+    let done = work.sum(results.into_iter().flatten().collect());
+    if done.is_err() {
+        work.outputs.iter().try_for_each(Running::write_journal)?;
     }
-    if work.stop.load(Ordering::Relaxed) {
-        return Err(Error::Interrupted);
-    }
-    let mut hashes = work.turn.into_inner().unwrap_or_else(PoisonError::into_inner).hashes;
-    hashes.close();
-    for (tensor, found) in &work.found {
-        (fits[*tensor], zeros[*tensor]) = (found.fit(), found.zeros());
-        if let Input::Stored { id, .. } = &job.plan.tensors[*tensor].input {
-            hashes.done.push((source.tensor(*id).name.clone(), found.source));
+    let done = done?;
+    (0..tasks.len()).map(|n| work.finish(n, &done)).collect()
+}
+
+/// An output under way.
+struct Running<'a> {
+    task: Task<'a>,
+    scales: Scales,
+    /// What decides its tensors' bytes, where that is of use.
+    keys: Vec<Option<String>>,
+    /// Tensors that were written before, by number.
+    found: HashMap<usize, Found>,
+}
+
+impl<'a> Running<'a> {
+    fn new(task: Task<'a>, level: Level, progress: &dyn Progress) -> Result<Running<'a>> {
+        let Task { job, source, .. } = task;
+        let keys = task.reuse.map(|reuse| reuse.keys(job, source)).unwrap_or_default();
+        let mut found = task.reuse.map(|reuse| reuse.find(&keys)).unwrap_or_default();
+        if let Some(journal) = task.journal {
+            found.extend(journal.find(&task)?);
         }
+        let in_place = found.iter().filter(|(_, found)| found.is_in_place());
+        let bytes = in_place.flat_map(|(n, _)| piece::pieces_of(*n, &job.plan.tensors[*n]).map(move |p| (n, p)));
+        progress.resume(bytes.map(|(n, piece)| piece.stored_bytes(&job.plan.tensors[*n]) as u64).sum());
+        Ok(Running { task, scales: Scales::read(&job.plan, source, level)?, keys, found })
     }
-    if let Some(reuse) = reuse {
-        reuse.record(job, source, layout, (&fits, &zeros), &hashes.done);
+
+    /// Let a run after this one go on from here.
+    fn write_journal(&self) -> Result<()> {
+        self.task.journal.map_or(Ok(()), |journal| journal.write(self.task.output))
     }
-    let source_hash = hashes.finish(&job.inputs, &work.scales);
-    for (file, offset) in &layout.digests {
-        output.write(*file, *offset, source_hash.as_bytes())?;
-    }
-    Ok(Measured { fits, zeros, source_hash })
 }
 
 /// How a tensor of a job's plan is encoded.
@@ -135,27 +160,28 @@ fn encoding<'a>(job: &'a Job, tensor: &str, non_finite: NonFinite) -> Encoding<'
 
 /// What the workers share.
 struct Work<'a> {
-    job: &'a Job,
-    source: &'a Source,
-    layout: &'a Layout,
-    output: &'a Output,
+    outputs: Vec<Running<'a>>,
+    queue: Queue,
     level: Level,
-    non_finite: NonFinite,
     progress: &'a dyn Progress,
-    pieces: Vec<Piece>,
-    scales: Scales,
-    /// Tensors that were written before, by number.
-    found: HashMap<usize, Found>,
     next: AtomicUsize,
     stop: AtomicBool,
     turn: Mutex<Turn>,
     turned: Condvar,
 }
 
-/// What a piece became.
+/// What a piece or a tensor became.
+#[derive(Clone, Copy, Debug, Default)]
 struct Done {
     fit: Fit,
     zeros: u64,
+}
+
+impl AddAssign for Done {
+    fn add_assign(&mut self, other: Done) {
+        self.fit += other.fit;
+        self.zeros += other.zeros;
+    }
 }
 
 /// Whose piece is hashed next, since a hash must see a tensor's bytes in order.
@@ -172,14 +198,14 @@ impl Work<'_> {
         let mut results = Vec::new();
         while !self.stop.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(piece) = self.pieces.get(number) else { break };
+            let Some(queued) = self.queue.pieces.get(number) else { break };
             if self.progress.cancelled() {
                 self.halt();
                 break;
             }
             // Armed until the piece is done: a panic in it must not leave the others waiting for its turn.
             let guard = HaltOnPanic(self);
-            let result = self.process(number, piece, &mut buffers);
+            let result = self.process(number, queued, &mut buffers);
             drop(guard);
             if result.is_err() {
                 self.halt();
@@ -196,41 +222,117 @@ impl Work<'_> {
         self.turned.notify_all();
     }
 
-    fn process(&self, number: usize, piece: &Piece, buffers: &mut Buffers) -> Result<Done> {
-        let tensor = &self.job.plan.tensors[piece.tensor];
-        let (file, start) = self.layout.places[piece.tensor];
-        let start = start + piece.output_offset(tensor);
-        if let Some(found) = self.found.get(&piece.tensor) {
-            self.hash_in_turn(number, piece, &[]);
-            found.read(piece, tensor, buffers)?;
-            self.output.write(file, start, &buffers.encoded)?;
-            self.progress.advance(piece.stored_bytes(tensor) as u64);
-            return Ok(Done { fit: Fit::default(), zeros: 0 });
+    fn process(&self, number: usize, queued: &Queued, buffers: &mut Buffers) -> Result<Done> {
+        let Queued { output, piece, .. } = queued;
+        let Running { task, scales, found, .. } = &self.outputs[*output];
+        let t = &task.job.plan.tensors[piece.tensor];
+        if let Some(found) = found.get(&piece.tensor) {
+            self.hash_in_turn(number, queued, &[]);
+            found.read(piece, t, buffers)?;
+            task.write(piece.tensor, piece, &buffers.encoded)?;
+            self.progress.advance(piece.stored_bytes(t) as u64);
+            return Ok(Done::default());
         }
-        let read = piece.read(tensor, self.source, buffers)?;
-        self.hash_in_turn(number, piece, &buffers.stored[..read]);
-        let how = encoding(self.job, &tensor.name, self.non_finite);
-        let fit = piece.encode(tensor, &self.scales, &how, self.level, buffers);
-        let fit = fit.map_err(|bad| piece.bad_value(tensor, self.source, bad))?;
-        self.output.write(file, start, &buffers.encoded)?;
-        let zeros = if self.job.count_zeros { piece.zeros(tensor, self.level, buffers) } else { 0 };
-        self.progress.advance(read as u64);
-        Ok(Done { fit, zeros })
+        let read = piece.read(t, task.source, buffers)?;
+        self.hash_in_turn(number, queued, &buffers.stored[..read]);
+        let non_finite = if task.job.allow_non_finite { NonFinite::Keep } else { NonFinite::Refuse };
+        let how = encoding(task.job, &t.name, non_finite);
+        let fit = piece.encode(t, scales, &how, self.level, buffers);
+        let fit = fit.map_err(|bad| piece.bad_value(t, task.source, bad))?;
+        let zeros = if task.job.count_zeros { piece.zeros(t, self.level, buffers) } else { 0 };
+        let done = Done { fit, zeros };
+        let own = (*output, piece.tensor);
+        let same = self.queue.same.get(&own).map_or(&[][..], Vec::as_slice);
+        for place in [&own].into_iter().chain(same) {
+            self.write(*place, piece, done, &buffers.encoded)?;
+            self.progress.advance(read as u64);
+        }
+        Ok(done)
+    }
+
+    /// Write a piece to one of its places.
+    fn write(&self, (output, tensor): Place, piece: &Piece, done: Done, encoded: &[u8]) -> Result<()> {
+        let task = &self.outputs[output].task;
+        let offset = task.write(tensor, piece, encoded)?;
+        let Some(journal) = task.journal else { return Ok(()) };
+        let t = &task.job.plan.tensors[tensor];
+        let source = || {
+            let stored = self.outputs[output].stored(t)?;
+            self.turn.lock().unwrap_or_else(PoisonError::into_inner).hashes.of(&stored.name, stored.bytes)
+        };
+        journal.add((tensor, t), piece.start, (done, blake3::hash(encoded)), (offset, task.output), source)
     }
 
     /// Hash what was read of a piece, after that of the pieces before it.
-    fn hash_in_turn(&self, number: usize, piece: &Piece, read: &[u8]) {
+    fn hash_in_turn(&self, number: usize, queued: &Queued, read: &[u8]) {
         let lock = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |turn: &mut Turn| turn.piece != number && !self.stop.load(Ordering::Relaxed);
         let mut turn = self.turned.wait_while(lock, waiting).unwrap_or_else(PoisonError::into_inner);
         if turn.piece == number {
-            if let (Input::Stored { id, .. }, false) = (&self.job.plan.tensors[piece.tensor].input, read.is_empty()) {
-                turn.hashes.update(&self.source.tensor(*id).name, read);
+            let running = &self.outputs[queued.output];
+            let stored = running.stored(&running.task.job.plan.tensors[queued.piece.tensor]);
+            if let Some(stored) = stored.filter(|_| queued.hashed) {
+                turn.hashes.update(&stored.name, read);
             }
             turn.piece += 1;
             drop(turn);
             self.turned.notify_all();
         }
+    }
+
+    /// What came of each tensor that was made.
+    fn sum(&self, mut results: Vec<(usize, Result<Done>)>) -> Result<HashMap<Place, Done>> {
+        results.sort_by_key(|(number, _)| *number);
+        let mut sums: HashMap<Place, Done> = HashMap::new();
+        for (number, done) in results {
+            let Queued { output, piece, .. } = &self.queue.pieces[number];
+            *sums.entry((*output, piece.tensor)).or_default() += done?;
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        for (leader, same) in &self.queue.same {
+            let done = sums.get(leader).copied().unwrap_or_default();
+            sums.extend(same.iter().map(|place| (*place, done)));
+        }
+        Ok(sums)
+    }
+
+    /// What an output came to, when all is written but the source's hash.
+    fn finish(&self, output: usize, done: &HashMap<Place, Done>) -> Result<Measured> {
+        let Running { task, scales, keys, found } = &self.outputs[output];
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hashes = Vec::new();
+        let (mut fits, mut zeros) = (Vec::new(), Vec::new());
+        for (n, t) in task.job.plan.tensors.iter().enumerate() {
+            let before = found.get(&n);
+            let done = before.map(Found::done).or_else(|| done.get(&(output, n)).copied()).unwrap_or_default();
+            fits.push(done.fit);
+            zeros.push(done.zeros);
+            let Some(stored) = self.outputs[output].stored(t) else { continue };
+            let hash = before.map(|found| found.source).or_else(|| turn.hashes.of(&stored.name, stored.bytes));
+            let Some(hash) = hash else { continue };
+            hashes.push((stored.name.clone(), hash));
+            if let (Some(reuse), Some(Some(key))) = (task.reuse, keys.get(n)) {
+                reuse.record(key, Stored::new(task.layout.places[n].1, done, hash));
+            }
+        }
+        let source_hash = hash_of_all(hashes, &task.job.inputs, scales);
+        for (file, offset) in &task.layout.digests {
+            task.output.write(*file, *offset, source_hash.as_bytes())?;
+        }
+        let finished = found.values().filter(|found| found.is_in_place()).count();
+        Ok(Measured { fits, zeros, source_hash, copied: found.len() - finished, finished })
+    }
+}
+
+impl Task<'_> {
+    /// Write a piece of the tensor with this number; gives where the tensor begins in its file.
+    fn write(&self, tensor: usize, piece: &Piece, encoded: &[u8]) -> Result<u64> {
+        let (file, start) = self.layout.places[tensor];
+        let (offset, _) = piece.output_range(&self.job.plan.tensors[tensor]);
+        self.output.write(file, start + offset, encoded)?;
+        Ok(start)
     }
 }
 
@@ -242,104 +344,5 @@ impl Drop for HaltOnPanic<'_, '_> {
         if std::thread::panicking() {
             self.0.halt();
         }
-    }
-}
-
-/// BLAKE3 of each tensor's stored bytes.
-#[derive(Default)]
-struct TensorHashes {
-    current: Option<(String, blake3::Hasher)>,
-    done: Vec<(String, blake3::Hash)>,
-}
-
-impl TensorHashes {
-    fn update(&mut self, name: &str, bytes: &[u8]) {
-        if self.current.as_ref().is_none_or(|(current, _)| current != name) {
-            self.close();
-            self.current = Some((name.to_owned(), blake3::Hasher::new()));
-        }
-        if let Some((_, hasher)) = &mut self.current {
-            hasher.update(bytes);
-        }
-    }
-
-    fn close(&mut self) {
-        self.done.extend(self.current.take().map(|(name, hasher)| (name, hasher.finalize())));
-    }
-
-    /// The hash over the sorted (name, hash) of tensors, then of the other files. Each name ends with a zero byte.
-    fn finish(mut self, files: &[(String, blake3::Hash)], scales: &Scales) -> String {
-        self.close();
-        self.done.extend(scales.hashes());
-        self.done.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut files = files.to_vec();
-        files.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut all = blake3::Hasher::new();
-        for (name, hash) in self.done.iter().chain(&files) {
-            all.update(name.as_bytes()).update(&[0]).update(hash.as_bytes());
-        }
-        all.finalize().to_hex().to_string()
-    }
-}
-
-/// The pieces of a job's tensors once more, for a comparison: source values, and their bytes in the output's format.
-pub(crate) struct Rederive<'a> {
-    job: &'a Job,
-    source: &'a Source,
-    scales: Scales,
-    level: Level,
-}
-
-/// One piece of an output tensor.
-pub(crate) struct Rederived<'a> {
-    /// Position of its first value in the tensor.
-    pub(crate) start: u64,
-    /// The values before rounding; `None` where the source's format has no decoder.
-    pub(crate) values: Option<&'a [f32]>,
-    /// The bytes that tersor writes; `None` where it has no encoder.
-    pub(crate) encoded: Option<&'a [u8]>,
-    /// Where they stand, from the tensor's start.
-    pub(crate) output_offset: u64,
-    /// How many there are.
-    pub(crate) output_bytes: usize,
-}
-
-impl<'a> Rederive<'a> {
-    pub(crate) fn new(job: &'a Job, source: &'a Source, level: Level) -> Result<Self> {
-        let scales = Scales::read(&job.plan, source, level)?;
-        Ok(Rederive { job, source, scales, level })
-    }
-
-    /// Call `visit` for every piece of `t`; gives the name and hash of the source tensor.
-    pub(crate) fn pieces(
-        &self,
-        t: &TensorPlan,
-        visit: &mut dyn FnMut(Rederived<'_>) -> Result<()>,
-    ) -> Result<Option<(String, blake3::Hash)>> {
-        let mut buffers = Buffers::default();
-        let mut hashes = TensorHashes::default();
-        let how = encoding(self.job, &t.name, NonFinite::Keep);
-        for piece in piece::pieces_of(0, t) {
-            let read = piece.read(t, self.source, &mut buffers)?;
-            if let Input::Stored { id, .. } = &t.input {
-                hashes.update(&self.source.tensor(*id).name, &buffers.stored[..read]);
-            }
-            let (has_values, has_bytes) = piece.rederive(t, &self.scales, &how, self.level, &mut buffers);
-            let (output_offset, output_bytes) = piece.output_range(t);
-            visit(Rederived {
-                start: piece.start,
-                values: has_values.then_some(&buffers.decoded),
-                encoded: has_bytes.then_some(&buffers.encoded),
-                output_offset,
-                output_bytes,
-            })?;
-        }
-        hashes.close();
-        Ok(hashes.done.pop())
-    }
-
-    /// The source's hash from those of its tensors.
-    pub(crate) fn source_hash(&self, tensors: Vec<(String, blake3::Hash)>) -> String {
-        TensorHashes { current: None, done: tensors }.finish(&self.job.inputs, &self.scales)
     }
 }

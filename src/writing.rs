@@ -6,8 +6,8 @@ use crate::gguf::read_header;
 use crate::machine::{all_threads, available_memory};
 use crate::plan::{Container, TensorPlan};
 use crate::progress::Progress;
-use crate::run::{Limits, Measured, Reuse, layout, run, working_memory};
-use crate::sink::{Layout, Output, free_space, parent};
+use crate::run::{Journal, Limits, Measured, Reuse, Task, layout, run, working_memory};
+use crate::sink::{Going, Layout, Output, free_space, parent};
 use crate::source::{Origin, Source};
 use crate::tokenizer::{self, Encoder};
 use crate::verify;
@@ -34,6 +34,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// Tensors that were written before.
     pub reuse: Option<Arc<Reuse>>,
+    /// Where a run notes what it finished, for one after it that goes on.
+    pub journal: Option<PathBuf>,
 }
 
 /// A job that is ready to run: everything is decided, nothing is written.
@@ -110,34 +112,9 @@ impl Build {
     /// Write the output, check it, and give it its name.
     ///
     /// # Errors
-    /// Nothing is left behind then.
+    /// Nothing is left behind then, unless there is a journal.
     pub fn write(&self, progress: &dyn Progress) -> Result<Built> {
-        let started = Instant::now();
-        let needed = self.layout.bytes();
-        if self.free_disk < needed {
-            let path = parent(&self.layout.target);
-            return Err(Error::DiskSpace { path, free: human_bytes(self.free_disk), needed: human_bytes(needed) });
-        }
-        let output = Output::create(&self.layout, self.options.force)?;
-        let reuse = self.options.reuse.as_deref();
-        let (measured, texts) = std::thread::scope(|scope| {
-            // The tokenizer is in the header, which is written already: its check can go on beside the encoders.
-            let tokens = scope.spawn(|| if self.options.no_verify { Ok(0) } else { self.check_tokens(&output) });
-            let measured = run(&self.job, &self.source, &self.layout, &output, self.limits, reuse, progress);
-            (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
-        });
-        let (measured, texts) = (measured?, texts?);
-        let checked = if self.options.no_verify {
-            Checked::No
-        } else {
-            self.check_structure(&output)?;
-            Checked::Yes { texts }
-        };
-        if progress.cancelled() {
-            return Err(Error::Interrupted);
-        }
-        output.commit()?;
-        Ok(Built { measured, checked, time: started.elapsed() })
+        write_all(&[self], progress).map(|mut built| built.remove(0))
     }
 
     fn check_tokens(&self, output: &Output) -> Result<usize> {
@@ -186,6 +163,82 @@ impl Build {
 
     fn unverified(&self, problem: String) -> Error {
         Error::Unverified { path: self.layout.target.clone(), problem }
+    }
+}
+
+/// Write the outputs of several builds of one model side by side, so that it is read once; check them, and give them their
+/// names.
+///
+/// # Errors
+/// Nothing is left behind then, unless there are journals.
+pub fn write_all(builds: &[&Build], progress: &dyn Progress) -> Result<Vec<Built>> {
+    let started = Instant::now();
+    let needed = builds.iter().map(|build| build.layout.bytes()).sum();
+    if let Some(build) = builds.iter().find(|build| build.free_disk < needed) {
+        let path = parent(&build.layout.target);
+        return Err(Error::DiskSpace { path, free: human_bytes(build.free_disk), needed: human_bytes(needed) });
+    }
+    let begun = builds.iter().map(|build| Begun::new(build)).collect::<Result<Vec<_>>>()?;
+    let tasks: Vec<Task<'_>> = begun.iter().map(Begun::task).collect();
+    let threads = builds.iter().map(|build| build.limits.threads).min().unwrap_or(1);
+    let limits = Limits { threads, level: Level::best() };
+    let (measured, texts) = std::thread::scope(|scope| {
+        // The tokenizer is in the header, which is written already: its check can go on beside the encoders.
+        let tokens = scope.spawn(|| begun.iter().map(Begun::check_tokens).collect::<Result<Vec<usize>>>());
+        let measured = run(&tasks, limits, progress);
+        (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+    });
+    let (measured, texts) = (measured?, texts?);
+    let checked = begun.iter().zip(texts).map(|(begun, texts)| begun.check(texts)).collect::<Result<Vec<_>>>()?;
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    begun.into_iter().try_for_each(Begun::commit)?;
+    let time = started.elapsed();
+    Ok(measured.into_iter().zip(checked).map(|(measured, checked)| Built { measured, checked, time }).collect())
+}
+
+/// A build under way.
+struct Begun<'a> {
+    build: &'a Build,
+    output: Output,
+    journal: Option<Journal>,
+}
+
+impl<'a> Begun<'a> {
+    fn new(build: &'a Build) -> Result<Begun<'a>> {
+        let Build { options, layout, .. } = build;
+        let journal = options.journal.as_ref().map(|path| Journal::open(path, layout)).transpose()?;
+        let going = match &journal {
+            None => Going::Once,
+            Some(journal) if journal.goes_on() => Going::On,
+            Some(_) => Going::Begun,
+        };
+        let output = Output::create(layout, options.force, going)?;
+        Ok(Begun { build, output, journal })
+    }
+
+    fn task(&self) -> Task<'_> {
+        let Build { job, source, layout, options, .. } = self.build;
+        let (reuse, journal) = (options.reuse.as_deref(), self.journal.as_ref());
+        Task { job, source, layout, output: &self.output, reuse, journal }
+    }
+
+    fn check_tokens(&self) -> Result<usize> {
+        if self.build.options.no_verify { Ok(0) } else { self.build.check_tokens(&self.output) }
+    }
+
+    fn check(&self, texts: usize) -> Result<Checked> {
+        if self.build.options.no_verify {
+            return Ok(Checked::No);
+        }
+        self.build.check_structure(&self.output)?;
+        Ok(Checked::Yes { texts })
+    }
+
+    fn commit(self) -> Result<()> {
+        self.output.commit()?;
+        self.journal.map_or(Ok(()), Journal::close)
     }
 }
 

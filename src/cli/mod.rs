@@ -19,7 +19,6 @@ use crate::progress::{Unit, metered};
 use crate::report::{render_bench, render_bench_markdown, render_diff, render_distill, render_eval, render_prune};
 use crate::source::Source;
 use crate::steps::distill::Outcome;
-use crate::steps::write::Beside;
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
 use crate::verify::diff;
 use clap::Parser;
@@ -63,11 +62,11 @@ fn dispatch(command: &Command) -> Result<ExitCode, Error> {
     let console = |quiet| Console { quiet };
     match command {
         Command::Quantize(args) => {
-            let written = quantize::run(args, Beside::default(), &console(args.write.quiet))?;
+            let written = quantize::run(args, &console(args.write.quiet))?;
             Ok(tell(args.write.json, &written, || written.render()))
         }
         Command::Convert(args) => {
-            let written = convert::run(args, Beside::default(), &console(args.write.quiet))?;
+            let written = convert::run(args, &console(args.write.quiet))?;
             Ok(tell(args.write.json, &written, || written.render()))
         }
         Command::Prune(args) => {

@@ -8,19 +8,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What a recipe decides elsewhere, or what changes nothing in the result.
-const ELSEWHERE: &[&str] = &[
-    "output",
-    "dry_run",
-    "force",
-    "no_verify",
-    "quiet",
-    "json",
-    "threads",
-    "memory",
-    "resume",
-    "svg",
-    "split_max_size",
-];
+const ELSEWHERE: &[&str] =
+    &["output", "dry_run", "force", "no_verify", "quiet", "json", "threads", "memory", "resume", "svg"];
 
 /// One key of a recipe's table.
 #[derive(Clone, Debug)]

@@ -5,10 +5,11 @@
 
 use super::files::{Hashes, size_of};
 use crate::error::{Error, Result};
-use crate::run::{Index, Reuse};
-use crate::sink::write_file;
+use crate::run::{Index, Known};
+use crate::sink::{parent, write_file};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -81,38 +82,69 @@ impl Cache {
         hashes: &mut Hashes,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(PathBuf, Kept, bool)> {
-        let entry = self.entry(key);
-        let _lock = lock(&entry.with_extension("lock"), FlockOperation::LockExclusive)?;
-        if let Some((path, kept)) = self.find(key, hashes) {
-            return Ok((path, kept, false));
+        let wanted = [(key.to_owned(), name.to_owned())];
+        let mut found = self.get_all(&wanted, hashes, |missing, _| make(&missing[0].1))?;
+        Ok(found.remove(0))
+    }
+
+    /// The same for several keys and names, where `make` makes all that are missing: it gets their numbers and paths.
+    ///
+    /// # Errors
+    /// Those of `make`, [`Error::Io`].
+    pub(super) fn get_all(
+        &self,
+        wanted: &[(String, PathBuf)],
+        hashes: &mut Hashes,
+        make: impl FnOnce(&[(usize, PathBuf)], &mut Hashes) -> Result<()>,
+    ) -> Result<Vec<(PathBuf, Kept, bool)>> {
+        // In the order of their keys, so that two processes never wait for each other; what is wanted twice is made once.
+        let first = wanted.iter().enumerate().rev().map(|(n, (key, _))| (key.as_str(), n));
+        let first: BTreeMap<&str, usize> = first.collect();
+        let lock = |key: &&str| lock(&self.entry(key).with_extension("lock"), FlockOperation::LockExclusive);
+        let _locks = first.keys().map(lock).collect::<Result<Vec<File>>>()?;
+        let mut found = BTreeMap::new();
+        let mut missing = Vec::new();
+        for (key, n) in &first {
+            match self.find(key, hashes) {
+                Some((path, kept)) => _ = found.insert(*key, (path, kept, false)),
+                None => missing.push((*n, self.entry(key).join(&wanted[*n].1))),
+            }
         }
-        let (path, about) = (entry.join(name), entry.join(KEPT));
-        // What is damaged goes; the state of a run that was killed stays.
-        for gone in [&about, &path] {
-            remove(gone)?;
+        missing.sort();
+        for (_, path) in &missing {
+            let entry = parent(path);
+            // What is damaged goes; the state of a run that was killed stays.
+            remove(&entry.join(KEPT))?;
+            remove(path)?;
+            fs::create_dir_all(&entry).map_err(Error::io("create", &entry))?;
         }
-        fs::create_dir_all(&entry).map_err(Error::io("create", &entry))?;
-        make(&path)?;
-        let kept = Kept { name: name.to_owned(), blake3: hashes.of(&path)?, bytes: size_of(&path)? };
-        write_file(&about, serde_json::to_vec(&kept).unwrap_or_default(), true)?;
-        Ok((path, kept, true))
+        if !missing.is_empty() {
+            make(&missing, hashes)?;
+        }
+        for (n, path) in missing {
+            let (key, name) = &wanted[n];
+            let kept = Kept { name: name.clone(), blake3: hashes.of(&path)?, bytes: size_of(&path)? };
+            write_file(&path.with_file_name(KEPT), serde_json::to_vec(&kept).unwrap_or_default(), true)?;
+            found.insert(key, (path, kept, true));
+        }
+        Ok(wanted.iter().filter_map(|(key, _)| found.get(key.as_str()).cloned()).collect())
     }
 
     /// The tensors of all sound outputs that were made of the model with this key.
-    pub(super) fn tensors(&self, model: &str, hashes: &mut Hashes) -> Reuse {
-        let mut reuse = Reuse::new(model.to_owned());
+    pub(super) fn tensors(&self, model: &str, hashes: &mut Hashes) -> Known {
+        let mut known = Known::new(model.to_owned());
         let indices = fs::read_dir(self.folder.join("tensors").join(model)).into_iter().flatten();
         let whole = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "json");
         for path in indices.filter_map(|e| Some(e.ok()?.path())).filter(whole) {
             let key = path.file_stem().unwrap_or_default().to_string_lossy();
             let index = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
             match (self.find(&key, hashes), index) {
-                (Some((output, _)), Some(index)) => reuse.add(&output, index),
+                (Some((output, _)), Some(index)) => known.add(&output, index),
                 // The output went, or never came to be.
                 _ => _ = fs::remove_file(&path),
             }
         }
-        reuse
+        known
     }
 
     /// Let the tensors of the output `key` be found.

@@ -62,6 +62,11 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), Wrong> {
             return wrong(output.at, problem, "give each output a file of its own");
         }
     }
+    let split = |output: &&Step| output.has_one_file() && text(output, "split_max_size").is_some();
+    if let Some(output) = recipe.outputs.iter().find(split) {
+        let problem = format!("`{}` is one file, so it is not split", output.name);
+        return wrong(output.at, problem, "split it afterwards: tersor convert FILE --split-max-size SIZE -o OUTPUT");
+    }
     let measured = recipe.eval.as_ref().is_some_and(|eval| text(eval, "text").is_some());
     if recipe.limits.max_kl.is_some() && !measured {
         return wrong(0, "`max_kl` without a text to measure it on".into(), "add [eval] with text = \"FILE\"");

@@ -89,13 +89,13 @@ const PASSES: &[Kind] = &[
     Kind {
         name: "prune",
         about: "make weights zero, or take out blocks, heads and channels",
-        options: || Options::of::<PruneArgs>(&["text", "type", "rules", "strict", "store"]),
+        options: || Options::of::<PruneArgs>(&["text", "type", "rules", "strict", "store", "split_max_size"]),
         revision: 1,
     },
     Kind {
         name: "distill",
         about: "let what the passes before left learn from the source",
-        options: || Options::of::<DistillArgs>(&["student"]),
+        options: || Options::of::<DistillArgs>(&["student", "split_max_size"]),
         revision: 1,
     },
 ];

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::options::keys::Value;
 use crate::progress::Watch;
 use crate::source::{BUILT, Source};
+use crate::steps::write::{Beside, write_all};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -113,7 +114,8 @@ pub fn rederive(file: &Path, folder: &Path, cache: &Cache, how: &How, watch: &dy
         return Err(Error::NotLocked { path: file.to_owned(), changes });
     }
     let again = Again(cache.folder.join(format!("rederived-{}.gguf", std::process::id())));
-    planned.make_output(0, model.as_deref(), &again.0, None, how, watch)?;
+    let build = planned.prepared(0, model.as_deref(), &again.0, Beside::default(), how, watch)?;
+    write_all(&[build], watch)?;
     let (differs_at, bytes) = first_difference(file, &again.0)?;
     Ok(Rederived { file: file.to_owned(), bytes, differs_at })
 }

@@ -12,10 +12,12 @@ use crate::progress::Watch;
 use crate::report::{KeptResult, Limit, Measurement, RecipeReport};
 use crate::run::Reuse;
 use crate::sink::{beside as named_beside, parent, replace_folder};
-use crate::steps::write::{Beside, Written};
+use crate::steps::write::{Beside, Ready, write_all};
 use crate::steps::{bench, convert, distill, eval, prune, quantize};
+use crate::writing::Built;
 use clap::Args;
 use rustix::fs::FlockOperation;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -38,6 +40,8 @@ pub struct How {
 
 /// Beside an output in the cache, what writing it said.
 const WRITTEN: &str = "written.json";
+/// Beside an output that is being made.
+const JOURNAL: &str = "journal";
 
 /// What came of it.
 pub enum Outcome {
@@ -56,6 +60,8 @@ struct Found {
     made: bool,
     /// Tensors that were found in other outputs.
     copied: usize,
+    /// Tensors that a run before had finished.
+    finished: usize,
     seconds: f64,
 }
 
@@ -101,7 +107,7 @@ impl Planned<'_> {
     /// All passes, and the outputs.
     fn make(&mut self, cache: &Cache, how: &How, watch: &dyn Watch, report: &mut RecipeReport) -> Result<Vec<Found>> {
         let passed = self.passes(cache, how, watch, &mut report.results)?;
-        (0..self.recipe.outputs.len()).map(|n| self.output(n, passed.as_deref(), cache, how, watch)).collect()
+        self.outputs(passed.as_deref(), cache, how, watch)
     }
 
     /// The outputs where the cache has all of them, and the lock file tells of the passes: then these need not be there.
@@ -116,7 +122,7 @@ impl Planned<'_> {
         for (locked, (_, kept)) in self.lock.output.iter_mut().zip(&found) {
             (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
         }
-        let whole = |(path, kept)| Found { path, kept, made: false, copied: 0, seconds: 0.0 };
+        let whole = |(path, kept)| Found { path, kept, made: false, copied: 0, finished: 0, seconds: 0.0 };
         Some(found.into_iter().map(whole).collect())
     }
 
@@ -194,58 +200,79 @@ impl Planned<'_> {
                 );
                 locked.made_at = was.and_then(|pass| pass.made_at.clone()).or(Some(at));
             }
-            let found = Found { path, kept, made, copied: 0, seconds: started.elapsed().as_secs_f64() };
+            let found = Found { path, kept, made, copied: 0, finished: 0, seconds: started.elapsed().as_secs_f64() };
             results.push(found.told(told));
             model = Some(found.path);
         }
         Ok(model)
     }
 
-    fn output(&mut self, n: usize, model: Option<&Path>, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Found> {
-        let step = &self.recipe.outputs[n];
-        let name = PathBuf::from(step.file.file_name().unwrap_or_default());
-        let key = self.lock.output[n].key.clone();
-        let started = Instant::now();
+    /// The outputs of `model`, or of the source: those that the cache does not have are made together.
+    fn outputs(&mut self, model: Option<&Path>, cache: &Cache, how: &How, watch: &dyn Watch) -> Result<Vec<Found>> {
+        let named = |step: &Step| PathBuf::from(step.file.file_name().unwrap_or_default());
+        let keys = self.lock.output.iter().map(|output| output.key.clone());
+        let wanted: Vec<(String, PathBuf)> = keys.zip(self.recipe.outputs.iter().map(named)).collect();
         let of = self.lock.pass.last().map_or(&self.first, |pass| &pass.key).clone();
-        let reuse = step.has_one_file().then(|| Arc::new(cache.tensors(&of, &mut self.hashes)));
+        let started = Instant::now();
+        let mut made: BTreeMap<usize, (Option<Arc<Reuse>>, Built)> = BTreeMap::new();
         let mut hashes = std::mem::take(&mut self.hashes);
-        let found = cache.get(&key, &name, &mut hashes, |to| {
-            watch.say(&format!("output {}", self.recipe.relative(&step.file)));
-            let written = self.make_output(n, model, to, reuse.clone(), how, watch)?;
-            let about = to.with_file_name(WRITTEN);
-            fs::write(&about, serde_json::to_vec(&written).unwrap_or_default()).map_err(Error::io("write", &about))
+        let found = cache.get_all(&wanted, &mut hashes, |missing, hashes| {
+            let known = Arc::new(cache.tensors(&of, hashes));
+            let mut builds = Vec::new();
+            let mut reuses = Vec::new();
+            for (n, to) in missing {
+                let step = &self.recipe.outputs[*n];
+                watch.say(&format!("output {}", self.recipe.relative(&step.file)));
+                let reuse = step.has_one_file().then(|| Arc::new(Reuse::new(known.clone())));
+                let beside = Beside { reuse: reuse.clone(), journal: Some(to.with_file_name(JOURNAL)), build: None };
+                builds.push(self.prepared(*n, model, to, beside, how, watch)?);
+                reuses.push(reuse);
+            }
+            let written = write_all(&builds, watch)?;
+            for (((n, to), reuse), (written, built)) in missing.iter().zip(reuses).zip(written) {
+                let about = to.with_file_name(WRITTEN);
+                fs::write(&about, serde_json::to_vec(&written).unwrap_or_default())
+                    .map_err(Error::io("write", &about))?;
+                made.insert(*n, (reuse, built));
+            }
+            Ok(())
         });
         self.hashes = hashes;
-        let (path, kept, made) = found?;
-        let mut copied = 0;
-        if let Some(reuse) = reuse.filter(|_| made) {
-            cache.note(&of, &key, &reuse.index())?;
-            copied = reuse.copied();
+        let seconds = started.elapsed().as_secs_f64();
+        let mut outputs = Vec::new();
+        for (n, (path, kept, _)) in found?.into_iter().enumerate() {
+            let locked = &mut self.lock.output[n];
+            (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
+            let built = made.get(&n);
+            if let Some((Some(reuse), _)) = built {
+                cache.note(&of, &locked.key, &reuse.index())?;
+            }
+            let (copied, finished) =
+                built.map(|(_, built)| (built.measured.copied, built.measured.finished)).unwrap_or_default();
+            outputs.push(Found { path, kept, made: built.is_some(), copied, finished, seconds });
         }
-        let locked = &mut self.lock.output[n];
-        (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
-        Ok(Found { path, kept, made, copied, seconds: started.elapsed().as_secs_f64() })
+        Ok(outputs)
     }
 
-    /// Make output `n` of `model`, or of the source, at `to`.
-    pub(super) fn make_output(
+    /// Output `n` of `model`, or of the source, ready to be written at `to`.
+    pub(super) fn prepared(
         &self,
         n: usize,
         model: Option<&Path>,
         to: &Path,
-        reuse: Option<Arc<Reuse>>,
+        beside_it: Beside,
         how: &How,
         watch: &dyn Watch,
-    ) -> Result<Written> {
+    ) -> Result<Ready> {
         let step = &self.recipe.outputs[n];
-        let more = Beside { reuse, build: Some(self.provenance(n)) };
+        let more = Beside { build: Some(self.provenance(n)), ..beside_it };
         let args = beside(model.unwrap_or(&self.recipe.source), Some(to));
         if step.kind.name == QUANTIZE.name {
-            return quantize::run(&parsed::<QuantizeArgs>(step, args, threads(how))?, more, watch);
+            return quantize::prepare(&parsed::<QuantizeArgs>(step, args, threads(how))?, more, watch);
         }
         let container = if step.has_one_file() { "gguf" } else { "safetensors" };
         let args = ["--to".into(), container.into()].into_iter().chain(args).collect();
-        convert::run(&parsed::<ConvertArgs>(step, args, threads(how))?, more, watch)
+        convert::prepare(&parsed::<ConvertArgs>(step, args, threads(how))?, more)
     }
 
     fn measure(
@@ -323,7 +350,8 @@ impl Planned<'_> {
 impl Found {
     fn told(&self, what: String) -> KeptResult {
         let Kept { blake3, bytes, .. } = self.kept.clone();
-        KeptResult { what, blake3, bytes, made: self.made, copied: self.copied, seconds: self.seconds }
+        let Found { made, copied, finished, seconds, .. } = *self;
+        KeptResult { what, blake3, bytes, made, copied, finished, seconds }
     }
 }
 

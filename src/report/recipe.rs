@@ -45,7 +45,9 @@ pub struct KeptResult {
     pub made: bool,
     /// Tensors of it that were found in other outputs.
     pub copied: usize,
-    /// The time that took.
+    /// Tensors of it that a run before this one had finished.
+    pub finished: usize,
+    /// The time that took; outputs are made together.
     pub seconds: f64,
 }
 
@@ -112,6 +114,9 @@ impl KeptResult {
         let mut time = if self.made { format!("{:.1} s", self.seconds) } else { "cached".into() };
         if self.copied > 0 {
             let _ = write!(time, ", {} copied", count(self.copied, "tensor"));
+        }
+        if self.finished > 0 {
+            let _ = write!(time, ", {} finished before", count(self.finished, "tensor"));
         }
         let hash = self.blake3.get(..16).unwrap_or_default().to_owned();
         vec![self.what.clone(), human_bytes(self.bytes), time, hash]

@@ -1,17 +1,16 @@
 //! Tensors that were encoded before: their bytes are copied in place of being made.
 
+use super::Done;
 use super::piece::{Buffers, Piece};
 use crate::conversion::Job;
 use crate::error::{Error, Result};
 use crate::plan::{Input, TensorPlan};
-use crate::sink::Layout;
 use crate::source::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tersor_kernels::Fit;
 
@@ -35,22 +34,41 @@ pub type Index = BTreeMap<String, Stored>;
 
 /// Tensors of outputs that were made from the same model.
 #[derive(Debug)]
-pub struct Reuse {
+pub struct Known {
     model: String,
-    known: HashMap<String, (PathBuf, Stored)>,
-    written: Mutex<Index>,
-    copied: AtomicUsize,
+    tensors: HashMap<String, (PathBuf, Stored)>,
 }
 
-impl Reuse {
+/// Known tensors for one output, and what is written of it.
+#[derive(Debug)]
+pub struct Reuse {
+    known: Arc<Known>,
+    written: Mutex<Index>,
+}
+
+impl Stored {
+    pub(super) fn new(offset: u64, done: Done, source: blake3::Hash) -> Stored {
+        let fit = [done.fit.error.to_bits(), done.fit.energy.to_bits()];
+        Stored { offset, fit, zeros: done.zeros, source: source.to_hex().to_string() }
+    }
+}
+
+impl Known {
     /// Nothing yet; `model` is a hash of all that the model consists of.
-    pub fn new(model: String) -> Reuse {
-        Reuse { model, known: HashMap::new(), written: Mutex::default(), copied: AtomicUsize::new(0) }
+    pub fn new(model: String) -> Known {
+        Known { model, tensors: HashMap::new() }
     }
 
     /// The tensors of an output with one file, which is as it was written.
     pub fn add(&mut self, output: &Path, index: Index) {
-        self.known.extend(index.into_iter().map(|(key, stored)| (key, (output.to_owned(), stored))));
+        self.tensors.extend(index.into_iter().map(|(key, stored)| (key, (output.to_owned(), stored))));
+    }
+}
+
+impl Reuse {
+    /// For an output of which nothing is written yet.
+    pub fn new(known: Arc<Known>) -> Reuse {
+        Reuse { known, written: Mutex::default() }
     }
 
     /// What the run wrote.
@@ -58,84 +76,71 @@ impl Reuse {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many tensors the run copied.
-    pub fn copied(&self) -> usize {
-        self.copied.load(Ordering::Relaxed)
+    /// A hash of what decides the bytes of each tensor of a job; `None` for those that are not worth it.
+    pub(super) fn keys(&self, job: &Job, source: &Source) -> Vec<Option<String>> {
+        job.plan.tensors.iter().map(|t| self.key(job, source, t)).collect()
     }
 
-    /// A hash of what decides the bytes of `t`; `None` for those that are not worth it.
     fn key(&self, job: &Job, source: &Source, t: &TensorPlan) -> Option<String> {
         let Input::Stored { id, order, scale: None, .. } = &t.input else { return None };
         let mut hasher = blake3::Hasher::new();
         let (name, format) = (&source.tensor(*id).name, t.format.name);
         let how = (ENCODERS, job.effort, job.allow_non_finite, job.count_zeros);
-        hasher.update(format!("{} {name} {order:?} {format} {how:?}", self.model).as_bytes());
+        hasher.update(format!("{} {name} {order:?} {format} {how:?}", self.known.model).as_bytes());
         job.importance.get(&t.name).into_iter().flatten().for_each(|x| _ = hasher.update(&x.to_le_bytes()));
         Some(hasher.finalize().to_hex().to_string())
     }
 
-    /// Where the tensors of a job were written before, by their numbers.
-    pub(super) fn find(&self, job: &Job, source: &Source) -> HashMap<usize, Found> {
+    /// Where tensors with these keys were written before, by their numbers.
+    pub(super) fn find(&self, keys: &[Option<String>]) -> HashMap<usize, Found> {
         let mut files = HashMap::new();
         let mut found = HashMap::new();
-        for (n, t) in job.plan.tensors.iter().enumerate() {
-            let Some((path, stored)) = self.key(job, source, t).and_then(|key| self.known.get(&key)) else { continue };
+        for (n, key) in keys.iter().enumerate() {
+            let Some((path, stored)) = key.as_ref().and_then(|key| self.known.tensors.get(key)) else { continue };
             let file: &Option<Arc<File>> =
                 files.entry(path.clone()).or_insert_with(|| File::open(path).ok().map(Into::into));
-            if let (Some(file), Ok(source)) = (file, blake3::Hash::from_hex(&stored.source)) {
-                found.insert(n, Found { path: path.clone(), file: file.clone(), stored: stored.clone(), source });
-            }
+            let file = file.as_ref().map(|file| (path.clone(), file.clone()));
+            found.extend(file.and_then(|file| Some((n, Found::new(Some(file), stored.clone())?))));
         }
-        self.copied.store(found.len(), Ordering::Relaxed);
         found
     }
 
-    /// Remember what a run wrote; `hashes` are those of source tensors by name.
-    pub(super) fn record(
-        &self,
-        job: &Job,
-        source: &Source,
-        layout: &Layout,
-        results: (&[Fit], &[u64]),
-        hashes: &[(String, blake3::Hash)],
-    ) {
-        let hashes: HashMap<&str, &blake3::Hash> = hashes.iter().map(|(name, hash)| (name.as_str(), hash)).collect();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        for (n, t) in job.plan.tensors.iter().enumerate() {
-            let (Some(key), Input::Stored { id, .. }) = (self.key(job, source, t), &t.input) else { continue };
-            let Some(hash) = hashes.get(source.tensor(*id).name.as_str()) else { continue };
-            let (_, offset) = layout.places[n];
-            let (fit, zeros) = (results.0[n], results.1[n]);
-            let fit = [fit.error.to_bits(), fit.energy.to_bits()];
-            written.insert(key, Stored { offset, fit, zeros, source: hash.to_hex().to_string() });
-        }
+    /// Remember what a run wrote of a tensor.
+    pub(super) fn record(&self, key: &str, stored: Stored) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), stored);
     }
 }
 
 /// A tensor that was written before.
 pub(super) struct Found {
-    path: PathBuf,
-    file: Arc<File>,
+    /// Where its bytes are; `None` where they are in their place already.
+    file: Option<(PathBuf, Arc<File>)>,
     stored: Stored,
     /// The hash of the bytes that it was made from.
     pub(super) source: blake3::Hash,
 }
 
 impl Found {
-    /// The bytes of a piece.
+    pub(super) fn new(file: Option<(PathBuf, Arc<File>)>, stored: Stored) -> Option<Found> {
+        let source = blake3::Hash::from_hex(&stored.source).ok()?;
+        Some(Found { file, stored, source })
+    }
+
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// The bytes of a piece that is elsewhere.
     pub(super) fn read(&self, piece: &Piece, t: &TensorPlan, buffers: &mut Buffers) -> Result<()> {
+        let Some((path, file)) = &self.file else { return Ok(()) };
         let (start, bytes) = piece.output_range(t);
         buffers.make_room(bytes);
-        let read = self.file.read_exact_at(&mut buffers.encoded, self.stored.offset + start);
-        read.map_err(Error::io("read", &self.path))
+        file.read_exact_at(&mut buffers.encoded, self.stored.offset + start).map_err(Error::io("read", path))
     }
 
-    pub(super) fn fit(&self) -> Fit {
+    /// What making it came to.
+    pub(super) fn done(&self) -> Done {
         let [error, energy] = self.stored.fit.map(f64::from_bits);
-        Fit { error, energy }
-    }
-
-    pub(super) fn zeros(&self) -> u64 {
-        self.stored.zeros
+        Done { fit: Fit { error, energy }, zeros: self.stored.zeros }
     }
 }

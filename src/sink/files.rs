@@ -10,7 +10,7 @@ use std::num::NonZero;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The files under way. Dropped without [`Output::commit`], it leaves nothing behind.
+/// The files under way. Dropped without [`Output::commit`], it leaves nothing behind unless another run is to go on.
 #[derive(Debug)]
 pub struct Output {
     target: PathBuf,
@@ -18,6 +18,18 @@ pub struct Output {
     files: Vec<Part>,
     committed: bool,
     force: bool,
+    going: Going,
+}
+
+/// Whether what a run leaves that comes to no end is gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// No: nothing is left.
+    Once,
+    /// A run after this one may go on.
+    Begun,
+    /// This one goes on with what is there.
+    On,
 }
 
 #[derive(Debug)]
@@ -32,7 +44,7 @@ impl Output {
     ///
     /// # Errors
     /// [`Error::Exists`] unless `force`, [`Error::Busy`] while another run writes the same target, [`Error::Io`].
-    pub fn create(layout: &Layout, force: bool) -> Result<Output> {
+    pub fn create(layout: &Layout, force: bool, going: Going) -> Result<Output> {
         let named: Vec<&Path> = match layout.folder {
             true => vec![&layout.target],
             false => layout.files.iter().map(|f| f.path.as_path()).collect(),
@@ -46,13 +58,13 @@ impl Output {
         }
         let (target, folder_output) = (layout.target.clone(), layout.folder);
         let (files, committed) = Default::default();
-        let mut output = Output { target, folder: folder_output, files, committed, force };
+        let mut output = Output { target, folder: folder_output, files, committed, force, going };
         for f in &layout.files {
             let partial = match (&folder, f.path.file_name()) {
                 (Some(folder), Some(name)) => folder.join(name),
                 _ => partial_name(&f.path),
             };
-            output.files.push(Part { file: open_partial(&partial)?, partial, path: f.path.clone() });
+            output.files.push(Part { file: open_partial(&partial, going)?, partial, path: f.path.clone() });
         }
         if let Some(folder) = &folder {
             remove_strays(folder, &output.files)?;
@@ -73,6 +85,23 @@ impl Output {
         part.file.write_all_at(bytes, offset).map_err(Error::io("write", &part.partial))?;
         start_writeback(&part.file, offset, bytes.len() as u64);
         Ok(())
+    }
+
+    /// Bytes at a place of a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn read(&self, file: usize, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let part = &self.files[file];
+        part.file.read_exact_at(bytes, offset).map_err(Error::io("read", &part.partial))
+    }
+
+    /// Make durable what was written.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<()> {
+        self.files.iter().try_for_each(|part| part.file.sync_data().map_err(Error::io("write", &part.partial)))
     }
 
     /// Where the file with this number is until [`Output::commit`].
@@ -113,7 +142,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if self.committed {
+        if self.committed || self.going != Going::Once {
             return;
         }
         // Nothing can be done about a failure here: the file stays a `.partial` that the next run takes over.
@@ -203,7 +232,7 @@ fn foreign_entry(folder: &Path) -> Result<Option<String>> {
 }
 
 /// Open and lock, then empty: a second run on the same target must not truncate what the first one writes.
-fn open_partial(path: &Path) -> Result<File> {
+fn open_partial(path: &Path, going: Going) -> Result<File> {
     let open =
         || OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_FOLLOW).open(path);
     let file = open().map_err(Error::io("create", path))?;
@@ -217,7 +246,9 @@ fn open_partial(path: &Path) -> Result<File> {
     if !same {
         return Err(Error::Busy { path: path.to_owned() });
     }
-    file.set_len(0).map_err(Error::io("write", path))?;
+    if going != Going::On {
+        file.set_len(0).map_err(Error::io("write", path))?;
+    }
     Ok(file)
 }
 

@@ -5,7 +5,7 @@ mod files;
 mod gguf;
 mod safetensors;
 
-pub use files::{Output, free_space};
+pub use files::{Going, Output, free_space};
 pub(crate) use files::{beside, parent, replace_folder};
 
 use crate::error::{Error, Result};
@@ -78,6 +78,17 @@ impl Layout {
         paths.flat_map(|p| [p.clone(), files::partial_name(p)]).chain(inside)
     }
 
+    /// A hash of what decides every byte's place, and of the heads.
+    pub fn digest(&self) -> String {
+        let mut all = blake3::Hasher::new();
+        for file in &self.files {
+            let name = file.path.file_name().unwrap_or_default();
+            all.update(name.as_encoded_bytes()).update(&file.len.to_le_bytes());
+            all.update(&(file.head.len() as u64).to_le_bytes()).update(&file.head);
+        }
+        all.finalize().to_hex().to_string()
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.len).sum()
@@ -93,7 +104,7 @@ pub fn write_file(path: &Path, bytes: Vec<u8>, force: bool) -> Result<()> {
     let files = vec![FileLayout { path: path.to_owned(), head: bytes, len }];
     let (places, digests) = Default::default();
     let layout = Layout { target: path.to_owned(), folder: false, files, places, digests };
-    Output::create(&layout, force)?.commit()
+    Output::create(&layout, force, Going::Once)?.commit()
 }
 
 /// Consecutive tensors that fit into one file each: `sizes` are their padded bytes, `reserve` is what a file needs

@@ -1,6 +1,6 @@
 //! `tersor convert`.
 
-use super::write::{self, Beside, Written};
+use super::write::{self, Beside, Ready, Written};
 use crate::conversion::{Conversion, Target, written_format};
 use crate::error::Result;
 use crate::options::{ContainerArg, ConvertArgs, Dtype};
@@ -8,7 +8,13 @@ use crate::plan::Container;
 use crate::progress::Watch;
 use crate::source::{Origin, Source};
 
-pub(crate) fn run(args: &ConvertArgs, beside: Beside, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(args: &ConvertArgs, watch: &dyn Watch) -> Result<Written> {
+    let build = prepare(args, Beside::default())?;
+    write::finish(&build, &args.write, watch)
+}
+
+/// Decide everything.
+pub(crate) fn prepare(args: &ConvertArgs, beside: Beside) -> Result<Ready> {
     let container = match args.to {
         Some(ContainerArg::Gguf) => Container::Gguf,
         Some(ContainerArg::Safetensors) => Container::Safetensors,
@@ -24,5 +30,5 @@ pub(crate) fn run(args: &ConvertArgs, beside: Beside, watch: &dyn Watch) -> Resu
         Some(Dtype::Bf16) => Target::Float(written_format("bf16")?),
     };
     let conversion = write::with_model_options(Conversion::new(container, target), &args.model_options, &args.write);
-    write::run(&args.model, &conversion, &args.write, beside, watch)
+    write::prepare(&args.model, &conversion, &args.write, beside)
 }

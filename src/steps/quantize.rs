@@ -1,7 +1,7 @@
 //! `tersor quantize`.
 
 use super::calibrate;
-use super::write::{self, Beside, Written};
+use super::write::{self, Beside, Ready, Written};
 use crate::calib::Statistics;
 use crate::conversion::{Conversion, Target};
 use crate::error::Result;
@@ -11,7 +11,13 @@ use crate::progress::Watch;
 use std::sync::Arc;
 use tersor_kernels::Effort;
 
-pub(crate) fn run(args: &QuantizeArgs, beside: Beside, watch: &dyn Watch) -> Result<Written> {
+pub(crate) fn run(args: &QuantizeArgs, watch: &dyn Watch) -> Result<Written> {
+    let build = prepare(args, Beside::default(), watch)?;
+    write::finish(&build, &args.write, watch)
+}
+
+/// Decide everything.
+pub(crate) fn prepare(args: &QuantizeArgs, beside: Beside, watch: &dyn Watch) -> Result<Ready> {
     let statistics = match (&args.imatrix, &args.calibration.calibration) {
         (Some(file), _) => Some(Statistics::read(file)?),
         (None, Some(text)) => {
@@ -34,5 +40,5 @@ pub(crate) fn run(args: &QuantizeArgs, beside: Beside, watch: &dyn Watch) -> Res
         ..Conversion::new(Container::Gguf, Target::Type(args.r#type))
     };
     let conversion = write::with_model_options(conversion, &args.model_options, &args.write);
-    write::run(&args.model, &conversion, &args.write, beside, watch)
+    write::prepare(&args.model, &conversion, &args.write, beside)
 }

@@ -7,10 +7,10 @@ use crate::progress::{Unit, Watch, metered};
 use crate::report::{PlanReport, RunReport, render_plan, render_run};
 use crate::run::Reuse;
 use crate::source::BUILT;
-use crate::writing::{Build, Built, Options};
+use crate::writing::{self, Build, Built, Options};
 use serde::Serialize;
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Take over the options that every writing command has.
@@ -35,6 +35,7 @@ pub(crate) fn options(args: &WriteArgs) -> Options {
         threads: Some(args.threads.get()),
         memory: args.memory.map(|mib| u64::from(mib) << 20),
         reuse: None,
+        journal: None,
     }
 }
 
@@ -48,6 +49,8 @@ pub(crate) fn bytes(build: &Build) -> u64 {
 pub(crate) struct Beside {
     /// Tensors of other outputs.
     pub(crate) reuse: Option<Arc<Reuse>>,
+    /// Where a run goes on.
+    pub(crate) journal: Option<PathBuf>,
     /// What the output tells of its recipe.
     pub(crate) build: Option<String>,
 }
@@ -78,22 +81,33 @@ pub(crate) fn write(build: &Build, watch: &dyn Watch) -> Result<Built> {
     metered(watch, Unit::Bytes, bytes(build), |meter| build.write(meter))
 }
 
-/// Prepare, then write or show the plan.
-pub(crate) fn run(
-    model: &Path,
-    conversion: &Conversion,
-    args: &WriteArgs,
-    beside: Beside,
-    watch: &dyn Watch,
-) -> Result<Written> {
-    let Beside { reuse, build } = beside;
+/// A build that is ready. The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only
+/// cost time.
+pub(crate) type Ready = ManuallyDrop<Build>;
+
+/// Decide everything.
+pub(crate) fn prepare(model: &Path, conversion: &Conversion, args: &WriteArgs, beside: Beside) -> Result<Ready> {
+    let Beside { reuse, journal, build } = beside;
     let mut conversion = conversion.clone();
     conversion.told.extend(build.map(|text| (BUILT, text)));
-    // The process ends with the command: taking a vocabulary of a hundred thousand texts apart would only cost time.
-    let build = ManuallyDrop::new(Build::prepare(model, &conversion, Options { reuse, ..options(args) })?);
+    Build::prepare(model, &conversion, Options { reuse, journal, ..options(args) }).map(ManuallyDrop::new)
+}
+
+/// Write what is ready, or show the plan.
+pub(crate) fn finish(build: &Build, args: &WriteArgs, watch: &dyn Watch) -> Result<Written> {
     if args.dry_run {
-        return Ok(Written::Planned(PlanReport::new(&build)));
+        return Ok(Written::Planned(PlanReport::new(build)));
     }
-    let built = write(&build, watch)?;
-    Ok(Written::Done(RunReport::new(&build, &built)))
+    let built = write(build, watch)?;
+    Ok(Written::Done(RunReport::new(build, &built)))
+}
+
+/// Write several outputs of one model, which is read once.
+pub(crate) fn write_all(builds: &[Ready], watch: &dyn Watch) -> Result<Vec<(Written, Built)>> {
+    let _hold = watch.hold();
+    let builds: Vec<&Build> = builds.iter().map(|build| &**build).collect();
+    let total = builds.iter().map(|build| bytes(build)).sum();
+    let built = metered(watch, Unit::Bytes, total, |meter| writing::write_all(&builds, meter))?;
+    let report = |(build, built): (&&Build, Built)| (Written::Done(RunReport::new(build, &built)), built);
+    Ok(builds.iter().zip(built).map(report).collect())
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod building;
 mod refusing;
+mod resuming;
 mod running;
 mod telling;
 
