@@ -63,6 +63,11 @@ impl Statistics {
         Ok(())
     }
 
+    /// Tokens that were run; 0 where the file does not say how long its contexts were.
+    pub fn tokens(&self) -> u64 {
+        u64::from(self.chunks) * u64::from(self.context)
+    }
+
     /// Sixteen hexadecimal digits of a hash of all of it.
     pub fn digest(&self) -> String {
         blake3::hash(&self.encode()).to_hex()[..16].to_owned()

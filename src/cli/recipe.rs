@@ -45,7 +45,13 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         return Ok(if args.check && !to_do.is_empty() { ExitCode::from(TO_DO) } else { ExitCode::SUCCESS });
     }
     let again = args.report.is_some();
-    let how = How { locked: args.locked, force: args.force, again, threads: args.threads.given() };
+    let how = How {
+        locked: args.locked,
+        force: args.force,
+        again,
+        threads: args.threads.given(),
+        artifacts: args.artifacts.artifacts.clone(),
+    };
     let outcome = planned.run(cache, &how, &Console { quiet: args.quiet })?;
     if let (Some(path), false) = (&args.depfile, matches!(outcome, Outcome::Failed(_))) {
         write_file(path, planned.depfile().into_bytes(), true)?;

@@ -40,7 +40,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
 /// Made again from the recipe in it.
 fn rederive(args: &VerifyArgs, folder: &Path) -> Result<ExitCode> {
     let cache = Cache::open(args.cache.cache.as_deref())?;
-    let how = How { threads: args.threads.given(), ..How::default() };
+    let how = How { threads: args.threads.given(), artifacts: args.artifacts.artifacts.clone(), ..How::default() };
     let found = recipe::rederive(&args.output, folder, &cache, &how, &Console { quiet: args.json })?;
     if args.json {
         print_json(&found);

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// The key of the conversion's one line.
 pub(crate) const RECIPE: &str = "tersor.recipe";
+/// Tokens that the statistics were collected on.
+pub(crate) const CALIBRATION_TOKENS: &str = "tersor.calibration_tokens";
 
 /// Version of the layout of K-quants that ggml checks.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -97,6 +99,9 @@ pub(super) fn set_provenance(m: &mut Metadata, conversion: &Conversion, plan: &P
         }
         m.set("quantize.imatrix.entries_count", statistics.entries.len() as u32);
         m.set("quantize.imatrix.chunks_count", statistics.chunks);
+        if statistics.tokens() > 0 {
+            m.set(CALIBRATION_TOKENS, statistics.tokens());
+        }
     }
     m.set("tersor.version", env!("CARGO_PKG_VERSION"));
     m.set(RECIPE, conversion.provenance());

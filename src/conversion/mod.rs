@@ -16,7 +16,7 @@ mod tests;
 
 pub use fallback::Fallback;
 pub use file_type::{FILE_TYPES, FileType, written_format};
-pub(crate) use metadata::RECIPE;
+pub(crate) use metadata::{CALIBRATION_TOKENS, RECIPE};
 pub use mix::{MIX, Mix, When};
 pub use resolve::{Head, Job, resolve};
 pub use rule::{Override, Rule};

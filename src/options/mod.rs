@@ -9,7 +9,7 @@ pub(crate) use distill::{
     BesideArg, DistillArgs, FloatArg, LogitsArgs, StudentArg, TextsArgs, TrainArgs, TrainingArgs,
 };
 pub(crate) use prune::{AllocateArg, MethodArg, PruneArgs, ScopeArg, SensitivityArgs};
-pub(crate) use recipe::{CacheArg, CacheArgs, CacheCommand, InitArgs, ReportArgs, RunArgs};
+pub(crate) use recipe::{ArtifactsArg, CacheArg, CacheArgs, CacheCommand, InitArgs, ReportArgs, RunArgs};
 
 use crate::conversion::{Fallback, FileType, Override, Rule};
 use crate::machine::all_threads;
@@ -208,6 +208,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) beside: BesideArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArg,
+    #[command(flatten)]
+    pub(crate) artifacts: ArtifactsArg,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
     /// Print as JSON

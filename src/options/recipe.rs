@@ -47,6 +47,8 @@ pub(crate) struct RunArgs {
     pub(crate) depfile: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArg,
+    #[command(flatten)]
+    pub(crate) artifacts: ArtifactsArg,
     /// Keep nothing for other runs
     #[arg(long, conflicts_with = "cache")]
     pub(crate) no_cache: bool,
@@ -85,6 +87,13 @@ pub(crate) struct CacheArg {
     /// Where results are kept [default: tersor in the user's cache folder]
     #[arg(long, value_name = "FOLDER", global = true)]
     pub(crate) cache: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ArtifactsArg {
+    /// Keep what a model was run for - students, statistics - in this folder too, and take it from there
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) artifacts: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -216,15 +216,21 @@ fn provenance(method: &Method, pruned: &Pruned) -> String {
                 Allocate::Owl => " allocate=owl".into(),
                 Allocate::Measured(sensitivity) => format!(" allocate={}", sensitivity.digest()),
             };
-            format!("wanda sparsity={wanted} imatrix={}{allocate}", statistics.digest())
+            format!("wanda sparsity={wanted} imatrix={} tokens={}{allocate}", statistics.digest(), statistics.tokens())
         }
         Method::Drop(_) | Method::Depth { .. } => {
             let gone = pruned.blocks.iter().filter(|block| block.new.is_none());
-            format!("depth drop={}", gone.map(|block| block.old.to_string()).collect::<Vec<_>>().join(","))
+            let gone: Vec<String> = gone.map(|block| block.old.to_string()).collect();
+            let seen = match method {
+                Method::Depth { windows, .. } => format!(" tokens={}", windows.total()),
+                _ => String::new(),
+            };
+            format!("depth drop={}{seen}", gone.join(","))
         }
         Method::Width { statistics, .. } => {
             let sizes = pruned.sizes.iter().map(|size| format!("{}={}", size.key, size.after));
-            format!("width {} imatrix={}", sizes.collect::<Vec<_>>().join(" "), statistics.digest())
+            let sizes: Vec<String> = sizes.collect();
+            format!("width {} imatrix={} tokens={}", sizes.join(" "), statistics.digest(), statistics.tokens())
         }
     }
 }

@@ -8,6 +8,8 @@ mod cache;
 mod check;
 mod files;
 mod lock;
+mod outputs;
+mod passes;
 mod plan;
 mod provenance;
 mod read;
@@ -23,7 +25,7 @@ pub use schema::{schema, template};
 pub use script::{Script, build, build_in};
 
 use crate::options::keys::{Key, Options, Value};
-use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
+use crate::options::{BenchArgs, CalibrateArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
 use std::path::{Path, PathBuf};
 
 /// A recipe as it was read.
@@ -41,7 +43,7 @@ pub struct Recipe {
 }
 
 /// A table of the recipe.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Step {
     kind: &'static Kind,
     keys: Vec<Key>,
@@ -113,6 +115,13 @@ const CONVERT: Kind = Kind {
     options: || Options::of::<ConvertArgs>(&["to"]),
     revision: 1,
 };
+/// What a calibrated output is made with: a step of its own, since it runs the model.
+const CALIBRATE: Kind = Kind {
+    name: "calibrate",
+    about: "statistics of a model over a text",
+    options: || Options::of::<CalibrateArgs>(&["merge"]),
+    revision: 1,
+};
 const EVAL: Kind = Kind {
     name: "eval",
     about: "what the outputs still know",
@@ -147,6 +156,21 @@ impl Step {
     /// Its result comes from a model's activations, so that the machine may be told from it.
     fn runs_a_model(&self) -> bool {
         self.kind.name == "distill" || self.keys.iter().any(|key| key.name == "calibration")
+    }
+
+    /// The step that collects the statistics of an output.
+    fn calibration(&self) -> Option<Step> {
+        let options = (CALIBRATE.options)();
+        let own = |key: &&Key| options.iter().any(|arg| arg.get_id() == key.name.as_str());
+        let keys: Vec<Key> = self.keys.iter().filter(own).cloned().collect();
+        let calibrates = keys.iter().any(|key| key.name == "calibration");
+        calibrates.then(|| Step { kind: &CALIBRATE, keys, ..self.clone() })
+    }
+
+    /// The same without what another step does.
+    fn without(&self, other: &Step) -> Step {
+        let own = |key: &&Key| other.keys.iter().all(|done| done.name != key.name);
+        Step { keys: self.keys.iter().filter(own).cloned().collect(), ..self.clone() }
     }
 
     /// An output that is no folder.

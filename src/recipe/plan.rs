@@ -1,7 +1,7 @@
 //! From a [`Recipe`] to what there is to do: a key for every result, before anything is computed.
 
 use super::files::{Hashes, files_of};
-use super::lock::{Lock, Locked};
+use super::lock::{Lock, Locked, key_of};
 use super::{Cache, Recipe, Step};
 use crate::error::{Error, Result};
 use crate::run::ENCODERS;
@@ -17,6 +17,8 @@ pub struct Planned<'r> {
     pub(super) source: Source,
     /// The key of the source.
     pub(super) first: String,
+    /// What outputs calibrate with.
+    pub(super) statistics: Vec<Step>,
     /// What is asked for; results are filled in by a run.
     pub(super) lock: Lock,
     /// The lock file.
@@ -25,6 +27,8 @@ pub struct Planned<'r> {
     pub(super) before: Option<Lock>,
     /// All that is read: first the files of the source.
     pub(super) inputs: Vec<PathBuf>,
+    /// Their names in the lock file.
+    pub(super) names: Vec<String>,
     pub(super) model_files: usize,
     pub(super) hashes: Hashes,
 }
@@ -45,6 +49,12 @@ impl Recipe {
         others.dedup();
         inputs.extend(others);
         let mut by_path = BTreeMap::new();
+        let mut names = Vec::new();
+        // A model from the Hub lies elsewhere on other machines.
+        let named = |path: &Path| match path.strip_prefix(&source.path) {
+            Ok(rest) if !rest.as_os_str().is_empty() => self.relative(&self.source.join(rest)),
+            _ => self.relative(path),
+        };
         let mut first = blake3::Hasher::new();
         // The name of the model is in its outputs.
         first.update(source.name.as_bytes()).update(&[0]);
@@ -54,7 +64,9 @@ impl Recipe {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 first.update(name.as_bytes()).update(&[0]).update(hash.as_bytes());
             }
-            by_path.insert(self.relative(path), hash);
+            let name = named(path);
+            by_path.insert(name.clone(), hash);
+            names.push(name);
         }
         let shown = |step: &Step| step.lines(|path| self.relative(path));
         let mut beside: Vec<String> = self.eval.iter().chain(&self.bench).flat_map(shown).collect();
@@ -68,19 +80,31 @@ impl Recipe {
             key = key_of(&key, &key_lines(pass));
             passes.push(Locked::new(None, shown(pass), key.clone()));
         }
-        let output = |step: &Step| {
+        let mut statistics: Vec<Step> = Vec::new();
+        let mut collected: Vec<Locked> = Vec::new();
+        let mut outputs = Vec::new();
+        for step in &self.outputs {
             let mut lines = key_lines(step);
             // Outputs have that in them.
             lines.push(self.of_output(step));
             lines.push(format!("encoders {ENCODERS}"));
-            Locked::new(Some(step.name.clone()), shown(step), key_of(&key, &lines))
-        };
-        let outputs = self.outputs.iter().map(output).collect();
-        (lock.pass, lock.output) = (passes, outputs);
+            let mut output = Locked::new(Some(step.name.clone()), shown(step), key_of(&key, &lines));
+            if let Some(calibration) = step.calibration() {
+                let key = key_of(&key, &key_lines(&calibration));
+                output.statistics = Some(key.clone());
+                if collected.iter().all(|other| other.key != key) {
+                    collected.push(Locked::new(None, shown(&calibration), key));
+                    statistics.push(calibration);
+                }
+            }
+            outputs.push(output);
+        }
+        (lock.pass, lock.statistics, lock.output) = (passes, collected, outputs);
         let lock_path = self.path.with_extension("lock");
         let before = Lock::read(&lock_path)?;
         hashes.save();
-        Ok(Planned { recipe: self, source, first, lock, lock_path, before, inputs, model_files: own, hashes })
+        let (recipe, model_files) = (self, own);
+        Ok(Planned { recipe, source, first, statistics, lock, lock_path, before, inputs, names, model_files, hashes })
     }
 
     /// A path as the lock file has it: from the recipe's folder on where it is in it.
@@ -92,18 +116,8 @@ impl Recipe {
 
 impl Locked {
     fn new(file: Option<String>, options: Vec<String>, key: String) -> Locked {
-        Locked { file, options, key, made_at: None, bytes: 0, blake3: String::new() }
+        Locked { file, options, key, statistics: None, made_at: None, bytes: 0, blake3: String::new() }
     }
-}
-
-/// The key of what is made from `before` by what the lines say.
-pub(super) fn key_of(before: &str, lines: &[String]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(before.as_bytes());
-    for line in lines {
-        hasher.update(&[0]).update(line.as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
 }
 
 impl Planned<'_> {

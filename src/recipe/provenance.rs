@@ -1,6 +1,8 @@
 //! What a file tells of how it was made, and making it again from that.
 
 use super::cache::remove;
+use super::lock::Lock;
+use super::run::With;
 use super::{Cache, How, Planned, Recipe, Step};
 use crate::error::{Error, Result};
 use crate::options::keys::Value;
@@ -24,6 +26,9 @@ struct Provenance {
     inputs: BTreeMap<String, String>,
     /// BLAKE3 of what each pass gave.
     passes: Vec<String>,
+    /// BLAKE3 of the statistics that were collected for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    statistics: Option<String>,
 }
 
 /// How a file compares with what its own recipe gives.
@@ -43,13 +48,15 @@ impl Planned<'_> {
         let (recipe, output) = (self.recipe, &self.recipe.outputs[n]);
         let steps = || recipe.passes.iter().chain([output]);
         let own = |path: &String| steps().flat_map(|step| &step.paths).any(|own| recipe.relative(own) == *path);
-        let model: Vec<String> = self.inputs[..self.model_files].iter().map(|path| recipe.relative(path)).collect();
+        let model = &self.names[..self.model_files];
         let inputs = self.lock.inputs.iter().filter(|(path, _)| model.contains(path) || own(path));
+        let statistics = self.lock.statistics_of(&self.lock.output[n]);
         let provenance = Provenance {
             tersor: env!("CARGO_PKG_VERSION").to_owned(),
             recipe: recipe.of_output(output),
             inputs: inputs.map(|(path, hash)| (path.clone(), hash.clone())).collect(),
             passes: self.lock.pass.iter().map(|pass| pass.blake3.clone()).collect(),
+            statistics: statistics.map(|n| self.lock.statistics[n].blake3.clone()),
         };
         serde_json::to_string(&provenance).expect("texts and tables of them")
     }
@@ -103,41 +110,51 @@ pub fn rederive(file: &Path, folder: &Path, cache: &Cache, how: &How, watch: &dy
     })?;
     let recipe = Recipe::from_text(&folder.join("the recipe in the file"), &told.recipe)?;
     let mut planned = recipe.resolve(cache, true)?;
-    let changes = planned.changes_since(&told, cache);
+    let not = |changes| Err(Error::NotLocked { path: file.to_owned(), changes });
+    let with = &With { cache, how, watch };
+    let then = planned.told_by(&told);
+    let changes = [planned.other_inputs(&told), planned.missing(&then, with)].concat();
     if !changes.is_empty() {
-        return Err(Error::NotLocked { path: file.to_owned(), changes });
+        return not(changes);
     }
-    let model = planned.passes(cache, how, watch, &mut Vec::new())?;
-    let other = planned.lock.pass.iter().zip(&told.passes).position(|(now, then)| now.blake3 != *then);
-    if let Some(n) = other {
-        let changes = vec![format!("pass {} gave {}, it was {}", n + 1, planned.lock.pass[n].blake3, told.passes[n])];
-        return Err(Error::NotLocked { path: file.to_owned(), changes });
+    planned.before = Some(then);
+    let model = planned.passes(with, &mut Vec::new())?;
+    let statistics = planned.collect(model.as_deref(), with, &mut Vec::new())?;
+    let pairs = planned.lock.artifacts().zip(planned.before.iter().flat_map(Lock::artifacts));
+    let other = pairs.filter(|(now, then)| now.blake3 != then.blake3);
+    let other = other.map(|(now, then)| format!("{} gave {}, it was {}", now.options[0], now.blake3, then.blake3));
+    let changes: Vec<String> = other.collect();
+    if !changes.is_empty() {
+        return not(changes);
     }
     let again = Again(cache.folder.join(format!("rederived-{}.gguf", std::process::id())));
-    let build = planned.prepared(0, model.as_deref(), &again.0, Beside::default(), how, watch)?;
+    let build = planned.prepared(0, model.as_deref(), &statistics, &again.0, Beside::default(), with)?;
     write_all(&[build], watch)?;
     let (differs_at, bytes) = first_difference(file, &again.0)?;
     Ok(Rederived { file: file.to_owned(), bytes, differs_at })
 }
 
 impl Planned<'_> {
-    /// What differs from what a file was made from, and what is missing.
-    fn changes_since(&self, told: &Provenance, cache: &Cache) -> Vec<String> {
-        let mut changes: Vec<String> = Vec::new();
-        for (path, hash) in &told.inputs {
-            match self.lock.inputs.get(path) {
-                None => changes.push(format!("`{path}` is not there")),
-                Some(now) if now != hash => changes.push(format!("`{path}` changed")),
-                Some(_) => {}
-            }
+    /// Inputs that are not those that a file was made from.
+    fn other_inputs(&self, told: &Provenance) -> Vec<String> {
+        let other = |(path, hash): (&String, &String)| match self.lock.inputs.get(path) {
+            None => Some(format!("`{path}` is not there")),
+            Some(now) => (now != hash).then(|| format!("`{path}` changed")),
+        };
+        told.inputs.iter().filter_map(other).collect()
+    }
+
+    /// The lock file of the run that made a file, but for the output.
+    fn told_by(&self, told: &Provenance) -> Lock {
+        let mut then = Lock { output: Vec::new(), ..self.lock.clone() };
+        for ((locked, step), blake3) in then.pass.iter_mut().zip(&self.recipe.passes).zip(&told.passes) {
+            locked.blake3 = blake3.clone();
+            locked.made_at = step.runs_a_model().then(String::new);
         }
-        for (n, (step, pass)) in self.recipe.passes.iter().zip(&self.lock.pass).enumerate() {
-            if step.runs_a_model() && cache.find(&pass.key, &mut self.hashes.clone()).is_none() {
-                let hash = told.passes.get(n).cloned().unwrap_or_default();
-                changes.push(format!("the result of pass {} ({hash}) is not in the cache", n + 1));
-            }
+        for (locked, blake3) in then.statistics.iter_mut().zip(&told.statistics) {
+            locked.blake3 = blake3.clone();
         }
-        changes
+        then
     }
 }
 

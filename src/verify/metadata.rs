@@ -1,6 +1,6 @@
 //! Keys of the output against those that the base asks for.
 
-use crate::conversion::RECIPE;
+use crate::conversion::{CALIBRATION_TOKENS, RECIPE};
 use crate::gguf::{Metadata, Value};
 use crate::sink::SOURCE_HASH;
 use crate::source::BUILT;
@@ -13,6 +13,7 @@ const OF_THE_RUN: &[&str] = &[
     "quantize.imatrix.dataset",
     "quantize.imatrix.entries_count",
     "quantize.imatrix.chunks_count",
+    CALIBRATION_TOKENS,
     RECIPE,
     BUILT,
     "tersor.version",

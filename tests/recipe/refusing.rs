@@ -1,7 +1,7 @@
 //! What fails, and what is left alone.
 
-use crate::support::{at, json};
-use crate::{PLAIN, WHOLE, edit, made, run, workshop};
+use crate::support::{at, json, names};
+use crate::{PLAIN, WHOLE, edit, made, outputs, run, verify, workshop};
 use std::fs;
 
 #[test]
@@ -51,15 +51,42 @@ fn a_locked_run_takes_no_change() {
     run(&folder, &[]).fails(1, "a lock file of this version");
 }
 
-/// What a model learnt is not learnt again by a locked run: it comes from the cache or not at all.
+/// What a model was run for is not made again by a locked run: it comes from the cache, from a folder of artifacts, or not
+/// at all.
 #[test]
-fn a_locked_run_starts_from_what_was_learnt() {
-    let folder = workshop(WHOLE);
-    run(&folder, &[]).exits(0);
-    fs::remove_dir_all(at(&folder, "build")).unwrap();
-    run(&folder, &["--locked"]).exits(0);
-    fs::remove_dir_all(at(&folder, "build")).unwrap();
-    run(&folder, &["--locked", "--no-cache"]).fails(1, "is not in the cache");
+fn a_locked_run_starts_from_what_a_model_was_run_for() {
+    let recipe = WHOLE.replace("rules =", "calibration = \"train.txt\"\nctx = 64\nchunks = 4\nrules =");
+    let folder = workshop(&recipe);
+    run(&folder, &["--artifacts", "kept"]).exits(0);
+    let whole = outputs(&folder);
+    let kept = names(&folder.path().join("kept"));
+    let kinds: Vec<&str> = kept.iter().map(|name| name.split('-').next().unwrap()).collect();
+    assert_eq!(kinds, ["calibrate", "distill", "prune"]);
+    let away = || {
+        fs::remove_dir_all(at(&folder, "build")).unwrap();
+        let _ = fs::remove_dir_all(at(&folder, "cache"));
+    };
+    away();
+    let failed = run(&folder, &["--locked"]).fails(1, "the result of pass 1");
+    for what in ["pass 2", "statistics 1"] {
+        assert!(failed.err.contains(&format!("the result of {what} (")), "{failed:?}");
+    }
+    fs::create_dir(at(&folder, "build")).unwrap();
+    let report = json(&run(&folder, &["--locked", "--artifacts", "kept", "--json"]).exits(0));
+    assert_eq!(report["results"].as_array().unwrap().len(), 5);
+    assert_eq!(made(&report), ["build/small-Q8_0.gguf", "build/small-Q4_K_M.gguf"]);
+    assert!(outputs(&folder) == whole);
+    // A file is made again from them, too.
+    fs::remove_dir_all(at(&folder, "cache")).unwrap();
+    let again = |more: &[&str]| verify(&folder, &[&["build/small-Q4_K_M.gguf", "--rederive"], more].concat());
+    again(&[]).fails(1, "the result of statistics 1");
+    assert!(again(&[".", "--artifacts", "kept"]).exits(0).out.ends_with("the same bytes\n"));
+    // One of them was changed.
+    away();
+    fs::create_dir(at(&folder, "build")).unwrap();
+    let student = at(&folder, &format!("kept/{}/config.json", kept[1]));
+    fs::write(&student, fs::read_to_string(&student).unwrap() + "\n").unwrap();
+    run(&folder, &["--locked", "--artifacts", "kept"]).fails(1, "the result of pass 2");
 }
 
 #[test]
@@ -93,6 +120,7 @@ fn what_makes_no_sense_is_told_with_its_place() {
             "line 9, column 1",
             "fill the zeros",
         ),
+        (&format!("{source}{output}split_max_size = \"1M\"\n"), "line 2, column 1", "is one file, so it is not split"),
         (&format!("{source}{output}[limits]\nmax_kl = 1\n"), "line 1, column 1", "`max_kl` without a text"),
         (&format!("{source}{output}[limits]\nmax_bytes = \"1XB\"\n"), "line 6, column 13", "takes a size"),
         ("source = \n", "line 1, column 10", ""),

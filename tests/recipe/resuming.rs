@@ -84,7 +84,7 @@ fn cached(folder: &TempDir, file: &str) -> Vec<PathBuf> {
 fn a_run_goes_on_with_the_tensors_that_are_left() {
     let whole = workshop(THREE);
     assert!(go(&whole, &Silent).unwrap().iter().all(|result| result.finished == 0));
-    assert_eq!(cached(&whole, "journal"), [PathBuf::new(); 0]);
+    assert!(cached(&whole, "journal").is_empty());
     let folder = workshop(THREE);
     stop_after(&folder, 2_000_000);
     assert_eq!(cached(&folder, "journal").len(), 3);
@@ -100,7 +100,7 @@ fn a_run_goes_on_with_the_tensors_that_are_left() {
     assert!(results.iter().all(|result| result.finished > 4), "{results:?}");
     assert!(results.iter().all(|result| result.copied == 0), "{results:?}");
     assert!(files(&folder) == files(&whole));
-    assert_eq!(cached(&folder, "journal"), [PathBuf::new(); 0]);
+    assert!(cached(&folder, "journal").is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What files, pages and the schema say.
 
 use crate::support::{at, command, empty, finish, json, names};
-use crate::{PLAIN, WHOLE, run, verify, workshop};
+use crate::{PLAIN, WHOLE, run, run_command, verify, workshop};
 use std::fs;
 use std::process::Command;
 
@@ -45,8 +45,29 @@ fn a_text_for_statistics_is_told_of() {
     let file = String::from_utf8_lossy(&fs::read(at(&folder, "b.gguf")).unwrap()).into_owned();
     let inputs = format!("\"train.txt\":\"{text}\"");
     assert!(file.contains(&inputs) && file.contains("chunks = \\\"3\\\"\\nctx = \\\"64\\\""));
-    // It is an artifact like a pass that runs a model, but its bytes are the same anywhere.
+    assert!(file.contains("tersor.calibration_tokens") && file.contains("\"statistics\":\""));
     verify(&folder, &["b.gguf", "--rederive"]).exits(0);
+}
+
+/// A model of the Hub has its name there wherever the cache of the Hub is.
+#[test]
+fn a_model_of_the_hub_is_told_of_by_its_name() {
+    let folder = workshop("source = \"org/tiny\"\n[[output]]\nfile = \"a.gguf\"\ntype = \"q8_0\"\n");
+    let hub = folder.path().join("hub/models--org--tiny");
+    fs::create_dir_all(hub.join("refs")).unwrap();
+    fs::create_dir(hub.join("snapshots")).unwrap();
+    fs::write(hub.join("refs/main"), "0123abcd").unwrap();
+    fs::rename(folder.path().join("tiny-llama"), hub.join("snapshots/0123abcd")).unwrap();
+    let mut command = run_command(&folder, &[]);
+    finish({
+        command.env("HF_HUB_CACHE", folder.path().join("hub"));
+        command
+    })
+    .exits(0);
+    let lock = fs::read_to_string(at(&folder, "tersor.lock")).unwrap();
+    assert!(lock.contains("\n\"org/tiny/model.safetensors\" = ") && !lock.contains("snapshots"), "{lock}");
+    let file = String::from_utf8_lossy(&fs::read(at(&folder, "a.gguf")).unwrap()).into_owned();
+    assert!(file.contains("\"org/tiny/config.json\":\"") && !file.contains("snapshots"));
 }
 
 #[test]
