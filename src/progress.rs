@@ -21,7 +21,55 @@ pub enum Unit {
     Tokens,
 }
 
-/// Hears how work of several phases goes on.
+/// Hears how work of several phases goes on, and may stop it.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use tersor::conversion::{Conversion, Target};
+/// use tersor::plan::Container;
+/// use tersor::progress::{Progress, Unit, Watch, metered};
+/// use tersor::writing::{Build, Options};
+///
+/// /// Counts, and stops at a bound.
+/// struct Bounded { seen: AtomicU64, bound: u64 }
+///
+/// impl Watch for Bounded {
+///     fn phase(&self, _: Unit, total: u64) -> Box<dyn Progress + '_> {
+///         println!("{total} bytes to read");
+///         Box::new(Phase(self))
+///     }
+///     fn say(&self, line: &str) {
+///         println!("{line}");
+///     }
+///     fn cancelled(&self) -> bool {
+///         self.seen.load(Ordering::Relaxed) > self.bound
+///     }
+/// }
+///
+/// struct Phase<'a>(&'a Bounded);
+///
+/// impl Progress for Phase<'_> {
+///     fn advance(&self, units: u64) {
+///         self.0.seen.fetch_add(units, Ordering::Relaxed);
+///     }
+///     fn cancelled(&self) -> bool {
+///         self.0.cancelled()
+///     }
+/// }
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let output = Some(folder.path().join("tiny.gguf"));
+/// let conversion = Conversion::new(Container::Gguf, Target::Keep);
+/// let build = Build::prepare("fixtures/tiny-llama".as_ref(), &conversion, Options { output, ..Options::default() })?;
+/// let write = |bound| {
+///     let watch = Bounded { seen: AtomicU64::new(0), bound };
+///     metered(&watch, Unit::Bytes, build.source.stored_bytes(), |progress| build.write(progress))
+/// };
+/// assert!(matches!(write(1_000_000), Err(tersor::Error::Interrupted)));
+/// assert!(!build.layout.target.exists());
+/// assert_eq!(write(u64::MAX)?.measured.source_hash.len(), 64);
+/// # Ok::<(), tersor::Error>(())
+/// ```
 pub trait Watch: Sync {
     /// A phase of `total` units begins; it ends with what this gives.
     fn phase(&self, unit: Unit, total: u64) -> Box<dyn Progress + '_>;

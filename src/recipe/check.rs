@@ -1,23 +1,20 @@
 //! What makes no sense although each of its keys does.
 
-use super::{CONVERT, EVAL, QUANTIZE, Recipe, Step};
+use super::{Recipe, Step};
 use crate::options::keys::{Value, Wrong};
-use crate::options::{BenchArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
+use clap::Args;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The options of a step make sense, whatever models it is to work on.
-pub(super) fn options(step: &Step) -> Result<(), Wrong> {
-    let parsed = (step.kind.options)();
+/// The options of a step make sense, whatever model it is to work on.
+pub(super) fn options<A: Args>(step: &Step) -> Result<(), Wrong> {
+    (step.kind.options)().parse::<A>(&step.keys, &beside(Path::new("MODEL"), None)).map(drop)
+}
+
+/// The same for a step that has a teacher.
+pub(super) fn options_of_student<A: Args>(step: &Step) -> Result<(), Wrong> {
     let model = Path::new("MODEL");
-    match step.kind.name {
-        "prune" => parsed.parse::<PruneArgs>(&step.keys, &beside(model, None)).map(drop),
-        "distill" => parsed.parse::<DistillArgs>(&step.keys, &with_student(model, model, None)).map(drop),
-        name if name == QUANTIZE.name => parsed.parse::<QuantizeArgs>(&step.keys, &beside(model, None)).map(drop),
-        name if name == CONVERT.name => parsed.parse::<ConvertArgs>(&step.keys, &beside(model, None)).map(drop),
-        name if name == EVAL.name => parsed.parse::<EvalArgs>(&step.keys, &beside(model, None)).map(drop),
-        _ => parsed.parse::<BenchArgs>(&step.keys, &beside(model, None)).map(drop),
-    }
+    (step.kind.options)().parse::<A>(&step.keys, &with_student(model, model, None)).map(drop)
 }
 
 /// A model and an output, as arguments.

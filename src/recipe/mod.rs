@@ -3,6 +3,31 @@
 //! A recipe names a source, passes over it, the outputs, how they are measured, and limits that they must keep. Every result
 //! has a key, a hash of what it is made from, under which a cache keeps it; the lock file has the keys and hashes of the last
 //! run, so that the next one knows what there is to do.
+//!
+//! ```
+//! use tersor::progress::Silent;
+//! use tersor::recipe::{Cache, How, Outcome, Recipe, rederive, template};
+//!
+//! let folder = tempfile::tempdir().unwrap();
+//! let path = folder.path().join("tersor.toml");
+//! // A recipe to begin with: one output in q4_k_m.
+//! std::fs::write(&path, template(&std::env::current_dir().unwrap().join("fixtures/tiny-llama"))?).unwrap();
+//! let recipe = Recipe::from_path(&path)?;
+//! let cache = Cache::open(Some(&folder.path().join("cache")))?;
+//! let mut planned = recipe.resolve(&cache, false)?;
+//! assert_eq!(planned.to_do()?, ["no run yet"]);
+//! let Outcome::Done(report) = planned.run(&cache, &How::default(), &Silent)? else { panic!("there was something to do") };
+//! assert_eq!(report.results[0].what, "build/tiny-llama-Q4_K_M.gguf");
+//! assert!(planned.depfile().contains("tiny-llama/model.safetensors"));
+//! // The second time there is nothing to do.
+//! assert!(matches!(planned.run(&cache, &How::default(), &Silent)?, Outcome::UpToDate));
+//! // The file knows how it was made.
+//! let file = folder.path().join("build/tiny-llama-Q4_K_M.gguf");
+//! let again = rederive(&file, folder.path(), &cache, &How::default(), &Silent)?;
+//! assert_eq!(again.differs_at, None);
+//! assert_eq!(cache.prune(0)?.0, 1);
+//! # Ok::<(), tersor::Error>(())
+//! ```
 
 mod cache;
 mod check;
@@ -24,7 +49,7 @@ pub use run::{How, Outcome};
 pub use schema::{schema, template};
 pub use script::{Script, build, build_in};
 
-use crate::options::keys::{Key, Options, Value};
+use crate::options::keys::{Key, Options, Value, Wrong};
 use crate::options::{BenchArgs, CalibrateArgs, ConvertArgs, DistillArgs, EvalArgs, PruneArgs, QuantizeArgs};
 use std::path::{Path, PathBuf};
 
@@ -82,6 +107,8 @@ struct Kind {
     /// What it does, for the file that `init` writes.
     about: &'static str,
     options: fn() -> Options,
+    /// Its keys make sense together.
+    check: fn(&Step) -> Result<(), Wrong>,
     /// Grows when the same keys and inputs give other bytes.
     revision: u32,
 }
@@ -92,12 +119,14 @@ const PASSES: &[Kind] = &[
         name: "prune",
         about: "make weights zero, or take out blocks, heads and channels",
         options: || Options::of::<PruneArgs>(&["text", "type", "rules", "strict", "store", "split_max_size"]),
+        check: check::options::<PruneArgs>,
         revision: 1,
     },
     Kind {
         name: "distill",
         about: "let what the passes before left learn from the source",
         options: || Options::of::<DistillArgs>(&["student", "split_max_size"]),
+        check: check::options_of_student::<DistillArgs>,
         revision: 1,
     },
 ];
@@ -107,12 +136,14 @@ const QUANTIZE: Kind = Kind {
     name: "quantize",
     about: "a GGUF file of a type of llama-quantize",
     options: || Options::of::<QuantizeArgs>(&[]),
+    check: check::options::<QuantizeArgs>,
     revision: 1,
 };
 const CONVERT: Kind = Kind {
     name: "convert",
     about: "a GGUF file or a Hugging Face folder with floats",
     options: || Options::of::<ConvertArgs>(&["to"]),
+    check: check::options::<ConvertArgs>,
     revision: 1,
 };
 /// What a calibrated output is made with: a step of its own, since it runs the model.
@@ -120,18 +151,21 @@ const CALIBRATE: Kind = Kind {
     name: "calibrate",
     about: "statistics of a model over a text",
     options: || Options::of::<CalibrateArgs>(&["merge"]),
+    check: check::options::<CalibrateArgs>,
     revision: 1,
 };
 const EVAL: Kind = Kind {
     name: "eval",
     about: "what the outputs still know",
     options: || Options::of::<EvalArgs>(&["base"]),
+    check: check::options::<EvalArgs>,
     revision: 1,
 };
 const BENCH: Kind = Kind {
     name: "bench",
     about: "how fast the outputs run",
     options: || Options::of::<BenchArgs>(&["base", "text", "ctx", "chunks", "markdown"]),
+    check: check::options::<BenchArgs>,
     revision: 1,
 };
 

@@ -17,15 +17,6 @@ impl Recipe {
     /// # Errors
     /// [`Error::Io`]; [`Error::Recipe`] for unknown keys, values that do not fit, passes in an order that makes no sense and
     /// outputs that collide.
-    ///
-    /// ```no_run
-    /// use tersor::recipe::{Cache, How, Recipe};
-    /// let recipe = Recipe::from_path("tersor.toml".as_ref())?;
-    /// let cache = Cache::open(None)?;
-    /// let mut planned = recipe.resolve(&cache, false)?;
-    /// planned.run(&cache, &How::default(), &tersor::progress::Silent)?;
-    /// # Ok::<(), tersor::Error>(())
-    /// ```
     pub fn from_path(path: &Path) -> Result<Recipe> {
         Recipe::from_text(path, &read_text(path)?)
     }
@@ -159,7 +150,7 @@ impl Reader<'_> {
         let options = (kind.options)();
         let paths = options.take_paths(&mut keys, folder).map_err(|wrong| self.wrong(wrong, at))?;
         let step = Step { kind, keys, paths, name: String::new(), file: PathBuf::new(), at };
-        check::options(&step).map_err(|wrong| self.wrong(wrong, at))?;
+        (kind.check)(&step).map_err(|wrong| self.wrong(wrong, at))?;
         Ok(step)
     }
 

@@ -44,6 +44,18 @@ pub fn build(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// Those of the recipe, and a limit that fails.
+///
+/// ```
+/// use tersor::recipe::{Cache, build_in};
+/// let folder = tempfile::tempdir().unwrap();
+/// let model = std::env::current_dir().unwrap().join("fixtures/tiny-llama");
+/// let recipe = format!("source = {model:?}\n[[output]]\nfile = \"tiny.gguf\"\ntype = \"q8_0\"\n");
+/// std::fs::write(folder.path().join("tersor.toml"), recipe).unwrap();
+/// let cache = Cache::open(Some(&folder.path().join("cache")))?;
+/// let made = build_in(&folder.path().join("tersor.toml"), &folder.path().join("out"), &cache)?;
+/// assert!(made.outputs[0].ends_with("out/tiny.gguf") && made.outputs[0].is_file());
+/// # Ok::<(), tersor::Error>(())
+/// ```
 pub fn build_in(path: &Path, folder: &Path, cache: &Cache) -> Result<Script> {
     let mut recipe = Recipe::from_path(path)?;
     for output in &mut recipe.outputs {

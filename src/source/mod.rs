@@ -107,6 +107,13 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::NotAModel`], [`Error::NotCached`], or [`Error::Malformed`] with the place in the file.
+    ///
+    /// ```
+    /// let source = tersor::source::Source::open("fixtures/tiny-llama".as_ref())?;
+    /// let embedding = source.tensor(source.find("model.embed_tokens.weight").unwrap());
+    /// assert_eq!((embedding.shape.rank(), embedding.format.name), (2, "bf16"));
+    /// # Ok::<(), tersor::Error>(())
+    /// ```
     pub fn open(path: &Path) -> Result<Source> {
         match std::fs::metadata(path) {
             Ok(meta) if meta.is_dir() => shards::open_folder(path),

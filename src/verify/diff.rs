@@ -54,6 +54,14 @@ type Place = (TensorId, Reorder);
 ///
 /// # Errors
 /// Files that cannot be read, [`Error::Interrupted`].
+///
+/// ```
+/// use tersor::{progress::Silent, source::Source, verify::diff};
+/// let model = Source::open("fixtures/tiny-llama".as_ref())?;
+/// let found = diff(&[model.clone(), model], 1, &Silent)?;
+/// assert!(found.tensors.iter().all(|pair| pair.relative_rmse == Some(0.0)));
+/// # Ok::<(), tersor::Error>(())
+/// ```
 pub fn diff(models: &[Source; 2], threads: usize, progress: &dyn Progress) -> Result<Diff> {
     let [left, right] = [places(&models[0]), places(&models[1])];
     let both: Vec<(&String, [Place; 2])> =
