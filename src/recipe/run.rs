@@ -143,6 +143,11 @@ impl Planned<'_> {
             let mut found = Measurement { file, bytes: output.kept.bytes, ..Measurement::default() };
             let about = fs::read(output.path.with_file_name(WRITTEN)).ok();
             found.written = about.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if let Some(written) = &mut found.written {
+                // Where they are in the cache is no one's concern.
+                written["source"] = self.recipe.relative(&self.recipe.source).into();
+                written["outputs"] = [found.file.as_str()].into();
+            }
             if let Some(step) = &self.recipe.eval {
                 let source = &self.recipe.source;
                 let base = ["--base".into(), source.as_os_str().to_owned()];

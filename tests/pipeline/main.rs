@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bitmask;
 mod choices;
 mod containers;
 mod differences;
