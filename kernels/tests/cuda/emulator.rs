@@ -1,0 +1,183 @@
+//! Kernels in the emulator of `cuda/host`: built once for each kind of check, told what to run by its stdin.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// What a build of the emulator sees besides wrong barriers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sees {
+    /// Reads and writes of several threads that nothing orders.
+    Races,
+    /// Accesses outside of buffers, and what C++ leaves undefined.
+    Bounds,
+}
+
+/// The order in which threads take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Forward,
+    Reverse,
+    Random(u32),
+}
+
+pub(crate) const ORDERS: [Order; 4] = [Order::Forward, Order::Reverse, Order::Random(1), Order::Random(2)];
+
+/// What a kernel is given.
+pub(crate) enum Argument<'a> {
+    Value(&'a [u8]),
+    Buffer(&'a [u8]),
+}
+
+pub(crate) struct Launch<'a> {
+    pub(crate) kernel: &'a str,
+    pub(crate) grid: [u32; 3],
+    pub(crate) block: [u32; 3],
+    pub(crate) shared: u32,
+    pub(crate) order: Order,
+}
+
+/// The emulator, or why there is none.
+pub(crate) fn emulator(sees: Sees) -> Result<Emulator, String> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    built(sees).map(|program| Emulator { program })
+}
+
+/// A program that runs kernels.
+pub(crate) struct Emulator {
+    program: PathBuf,
+}
+
+/// Options of both files' compilers, and of the kernels' alone.
+fn options(sees: Sees) -> (&'static [&'static str], &'static [&'static str]) {
+    match sees {
+        Sees::Races => (&["-DEMULATOR_RACES"], &["-fsanitize=thread"]),
+        Sees::Bounds => {
+            (&["-DEMULATOR_BOUNDS"], &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"])
+        }
+    }
+}
+
+fn built(sees: Sees) -> Result<PathBuf, String> {
+    let cuda = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    let host = cuda.join("host");
+    let mut sources: Vec<PathBuf> = [&cuda, &host]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()))
+        .filter(|path| path.extension().is_some_and(|e| ["cu", "cuh", "h", "cpp"].iter().any(|known| e == *known)))
+        .collect();
+    sources.sort();
+    let mut hasher = DefaultHasher::new();
+    sources.iter().for_each(|path| fs::read(path).unwrap().hash(&mut hasher));
+    options(sees).hash(&mut hasher);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{sees:?}-{:x}", hasher.finish()));
+    let program = folder.join("emulator");
+    if program.exists() {
+        return Ok(program);
+    }
+    fs::create_dir_all(&folder).unwrap();
+    let (both, kernels) = options(sees);
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let compile = |source: &Path, more: &[&str]| -> Result<PathBuf, String> {
+        let object = folder.join(source.file_name().unwrap()).with_extension("o");
+        let mut command = Command::new(&compiler);
+        command.args(["-std=c++17", "-O1", "-g", "-DEMULATOR", "-ffp-contract=off", "-fno-omit-frame-pointer", "-I"]);
+        command.arg(&cuda).args(both).args(more).args(["-x", "c++", "-c"]).arg(source).arg("-o").arg(&object);
+        run(&mut command).map(|()| object)
+    };
+    let mut objects = Vec::new();
+    for source in &sources {
+        match source.extension().and_then(|e| e.to_str()) {
+            Some("cu") => objects.push(compile(source, kernels)?),
+            Some("cpp") => objects.push(compile(source, &[])?),
+            _ => {}
+        }
+    }
+    let partial = folder.join(format!("partial-{}", std::process::id()));
+    run(Command::new(&compiler).args(kernels).args(objects).arg("-o").arg(&partial))?;
+    fs::rename(partial, &program).unwrap();
+    Ok(program)
+}
+
+/// A compiler that is not there is a reason to skip, one that fails is a failure.
+fn run(command: &mut Command) -> Result<(), String> {
+    let Ok(done) = command.output() else {
+        return Err(format!("{} is not there: install a C++ compiler, or set CXX", command.get_program().display()));
+    };
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+impl Emulator {
+    /// The buffers after the launch, or what was wrong.
+    pub(crate) fn launch(&self, launch: &Launch<'_>, arguments: &[Argument<'_>]) -> Result<Vec<Vec<u8>>, String> {
+        let mut child = Command::new(&self.program)
+            .env("TSAN_OPTIONS", "halt_on_error=1:report_signal_unsafe=0")
+            .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let request = request(launch, arguments);
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&request)));
+        let answer = answer(&mut child, arguments);
+        writer.join().unwrap();
+        answer
+    }
+}
+
+fn request(launch: &Launch<'_>, arguments: &[Argument<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut number = |value: u32, text: &[u8]| {
+        bytes.extend(value.to_le_bytes());
+        bytes.extend(text);
+    };
+    number(launch.kernel.len() as u32, launch.kernel.as_bytes());
+    launch.grid.iter().chain(&launch.block).for_each(|size| number(*size, &[]));
+    number(launch.shared, &[]);
+    let (order, seed) = match launch.order {
+        Order::Forward => (0, 0),
+        Order::Reverse => (1, 0),
+        Order::Random(seed) => (2, seed),
+    };
+    number(order, &[]);
+    number(seed, &[]);
+    number(arguments.len() as u32, &[]);
+    for argument in arguments {
+        let (kind, contents) = match argument {
+            Argument::Value(contents) => (0, contents),
+            Argument::Buffer(contents) => (1, contents),
+        };
+        number(kind, &[&(contents.len() as u64).to_le_bytes(), *contents].concat());
+    }
+    bytes
+}
+
+fn answer(child: &mut Child, arguments: &[Argument<'_>]) -> Result<Vec<Vec<u8>>, String> {
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let listener = std::thread::spawn(move || {
+        let mut text = String::new();
+        err.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut buffers = Vec::new();
+    for argument in arguments {
+        if let Argument::Buffer(contents) = argument {
+            let mut bytes = vec![0; contents.len()];
+            if out.read_exact(&mut bytes).is_err() {
+                break;
+            }
+            buffers.push(bytes);
+        }
+    }
+    let status = child.wait().unwrap();
+    let said = listener.join().unwrap();
+    if status.success() { Ok(buffers) } else { Err(format!("{status}: {said}")) }
+}
