@@ -2,6 +2,8 @@
 //!
 //! This crate knows slices and blocks; it knows no tensors, models or files. Every kernel body is one piece of code,
 //! compiled once per [`Level`], and gives the same bytes at each of them.
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod format;
 pub mod matmul;
 pub mod ops;

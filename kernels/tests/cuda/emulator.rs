@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// What a build of the emulator sees besides wrong barriers.
+/// What is built of the emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sees {
-    /// Reads and writes of several threads that nothing orders.
+pub(crate) enum Build {
+    /// A program that sees reads and writes of several threads that nothing orders, besides wrong barriers.
     Races,
-    /// Accesses outside of buffers, and what C++ leaves undefined.
+    /// One that sees accesses outside of buffers, and what C++ leaves undefined.
     Bounds,
+    /// A library in the place of the driver's.
+    Driver,
 }
 
 /// The order in which threads take turns.
@@ -41,29 +43,42 @@ pub(crate) struct Launch<'a> {
     pub(crate) order: Order,
 }
 
-/// The emulator, or why there is none.
-pub(crate) fn emulator(sees: Sees) -> Result<Emulator, String> {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    built(sees).map(|program| Emulator { program })
-}
-
-/// A program that runs kernels.
+/// Kernels, one at a time.
 pub(crate) struct Emulator {
     program: PathBuf,
 }
 
-/// Options of both files' compilers, and of the kernels' alone.
-fn options(sees: Sees) -> (&'static [&'static str], &'static [&'static str]) {
-    match sees {
-        Sees::Races => (&["-DEMULATOR_RACES"], &["-fsanitize=thread"]),
-        Sees::Bounds => {
-            (&["-DEMULATOR_BOUNDS"], &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"])
+impl Emulator {
+    /// With checks, or why there is none.
+    pub(crate) fn new(build: Build) -> Result<Emulator, String> {
+        built(build).map(|program| Emulator { program })
+    }
+}
+
+impl Build {
+    fn product(self) -> &'static str {
+        if self == Build::Driver { "libcuda.so.1" } else { "emulator" }
+    }
+
+    /// The file that it has of its own.
+    fn main(self) -> &'static str {
+        if self == Build::Driver { "driver.cpp" } else { "main.cpp" }
+    }
+
+    /// Options for all files, and for kernels and linking.
+    fn options(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Build::Races => (&["-DEMULATOR_RACES"], &["-fsanitize=thread"]),
+            Build::Bounds => (&["-DEMULATOR_BOUNDS"], &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
+            Build::Driver => (&["-fPIC", "-fvisibility=hidden"], &["-shared"]),
         }
     }
 }
 
-fn built(sees: Sees) -> Result<PathBuf, String> {
+/// Where a build is, made if it is not there; or why it cannot be.
+pub(crate) fn built(build: Build) -> Result<PathBuf, String> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let cuda = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
     let host = cuda.join("host");
     let mut sources: Vec<PathBuf> = [&cuda, &host]
@@ -72,36 +87,37 @@ fn built(sees: Sees) -> Result<PathBuf, String> {
         .filter(|path| path.extension().is_some_and(|e| ["cu", "cuh", "h", "cpp"].iter().any(|known| e == *known)))
         .collect();
     sources.sort();
+    let (all, kernels) = build.options();
     let mut hasher = DefaultHasher::new();
     sources.iter().for_each(|path| fs::read(path).unwrap().hash(&mut hasher));
-    options(sees).hash(&mut hasher);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{sees:?}-{:x}", hasher.finish()));
-    let program = folder.join("emulator");
-    if program.exists() {
-        return Ok(program);
+    (all, kernels).hash(&mut hasher);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{build:?}-{:x}", hasher.finish()));
+    let product = folder.join(build.product());
+    if product.exists() {
+        return Ok(product);
     }
     fs::create_dir_all(&folder).unwrap();
-    let (both, kernels) = options(sees);
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let compile = |source: &Path, more: &[&str]| -> Result<PathBuf, String> {
         let object = folder.join(source.file_name().unwrap()).with_extension("o");
         let mut command = Command::new(&compiler);
         command.args(["-std=c++17", "-O1", "-g", "-DEMULATOR", "-ffp-contract=off", "-fno-omit-frame-pointer", "-I"]);
-        command.arg(&cuda).args(both).args(more).args(["-x", "c++", "-c"]).arg(source).arg("-o").arg(&object);
+        command.arg(&cuda).args(all).args(more).args(["-x", "c++", "-c"]).arg(source).arg("-o").arg(&object);
         run(&mut command).map(|()| object)
     };
     let mut objects = Vec::new();
     for source in &sources {
+        let name = source.file_name().unwrap();
         match source.extension().and_then(|e| e.to_str()) {
             Some("cu") => objects.push(compile(source, kernels)?),
-            Some("cpp") => objects.push(compile(source, &[])?),
+            Some("cpp") if name == "emulator.cpp" || name == build.main() => objects.push(compile(source, &[])?),
             _ => {}
         }
     }
     let partial = folder.join(format!("partial-{}", std::process::id()));
-    run(Command::new(&compiler).args(kernels).args(objects).arg("-o").arg(&partial))?;
-    fs::rename(partial, &program).unwrap();
-    Ok(program)
+    run(Command::new(&compiler).args(all).args(kernels).args(objects).arg("-o").arg(&partial))?;
+    fs::rename(partial, &product).unwrap();
+    Ok(product)
 }
 
 /// A compiler that is not there is a reason to skip, one that fails is a failure.
