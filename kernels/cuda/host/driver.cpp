@@ -13,7 +13,7 @@ namespace {
 
 enum Result { SUCCESS = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500 };
 // Of a device.
-enum Attribute { MAJOR = 75, MINOR = 76 };
+enum Attribute { MULTIPROCESSORS = 16, MAJOR = 75, MINOR = 76 };
 
 const size_t ZONE = 256;
 const char UNTOUCHED = char(0xa5);
@@ -105,6 +105,9 @@ API cuDeviceGetName(char *name, int room, int) {
 API cuDeviceGetAttribute(int *value, int attribute, int) {
     int capability = int(setting("STANDIN_CAPABILITY", 80));
     *value = attribute == MAJOR ? capability / 10 : attribute == MINOR ? capability % 10 : 0;
+    if (attribute == MULTIPROCESSORS) {
+        *value = 8;
+    }
     return SUCCESS;
 }
 API cuDevicePrimaryCtxRetain(void **context, int) {

@@ -292,4 +292,35 @@ void exchange(const void *own, void *theirs, size_t bytes, unsigned from, unsign
     copy(theirs, warp().exchanged[turn][from], bytes);
 }
 
+static float half_of(unsigned pair, unsigned which) {
+    uint16_t bits = uint16_t(pair >> (16 * which));
+    _Float16 half;
+    memcpy(&half, &bits, 2);
+    return float(half);
+}
+
+void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
+    struct Fragments {
+        unsigned a[4], b[2];
+    } own;
+    memcpy(own.a, a, sizeof(own.a));
+    memcpy(own.b, b, sizeof(own.b));
+    unsigned turn = run->current->warp_barriers % 2;
+    copy(warp().exchanged[turn][lane()], &own, sizeof(own));
+    warp_barrier(0xffffffffu, where);
+    Fragments all[WARP];
+    for (unsigned n = 0; n < WARP; n++) {
+        copy(&all[n], warp().exchanged[turn][n], sizeof(own));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
+        float sum = 0;
+        for (unsigned k = 0; k < 16; k++) {
+            unsigned word = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
+            sum += half_of(word, k % 2) * half_of(all[column * 4 + k % 8 / 2].b[k / 8], k % 2);
+        }
+        d[i] += sum;
+    }
+}
+
 } // namespace emulator

@@ -60,6 +60,8 @@ void block_barrier(const char *where);
 // Give `bytes` of `own` to the warp, take those of lane `from`.
 void exchange(const void *own, void *theirs, size_t bytes, unsigned from, unsigned mask, const char *where);
 void warp_barrier(unsigned mask, const char *where);
+// D (16 x 8) += A (16 x 16) B (16 x 8) of halves, in the fragments that PTX has for m16n8k16.
+void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where);
 unsigned lane();
 
 template <class... A, size_t... I> void call(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
@@ -112,6 +114,16 @@ static inline unsigned __float_as_uint(float value) {
     unsigned bits;
     memcpy(&bits, &value, 4);
     return bits;
+}
+
+// Bytes of a and b, as the nibbles of `selector` say; a set upper bit of a nibble is not emulated.
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+    uint64_t both = a | uint64_t(b) << 32;
+    unsigned out = 0;
+    for (int i = 0; i < 4; i++) {
+        out |= unsigned(both >> (8 * (selector >> (4 * i) & 7)) & 255) << (8 * i);
+    }
+    return out;
 }
 
 // Products of four signed bytes each, and their sum with c.

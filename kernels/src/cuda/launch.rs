@@ -76,7 +76,7 @@ impl Device {
 }
 
 /// So many blocks; `None` for none, which is no launch.
-fn grid(blocks: u64) -> Result<Option<LaunchConfig>, NoDevice> {
+pub(super) fn grid(blocks: u64) -> Result<Option<LaunchConfig>, NoDevice> {
     let most = i32::MAX as u64;
     if blocks > most {
         let reason = format!("{blocks} blocks, a grid has {most}");

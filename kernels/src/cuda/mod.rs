@@ -4,9 +4,13 @@
 //! used is a [`NoDevice`], never a panic; whoever asked for the best that there is goes on with the CPU and tells the reason.
 
 mod launch;
+mod matmul;
 mod modules;
+mod pack;
 
 pub use launch::Outcome;
+pub use matmul::Weights;
+pub use pack::{Packed, pack};
 
 use cudarc::driver::result::{DriverError, device, init};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, sys};
@@ -26,6 +30,7 @@ pub struct Device {
     modules: Modules,
     name: String,
     architecture: (i32, i32),
+    multiprocessors: usize,
 }
 
 /// Numbers in the memory of a device.
@@ -149,8 +154,10 @@ impl Device {
         if architecture < ARCHITECTURE {
             return Err(NoDevice::OldDevice { name, architecture });
         }
+        let count = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let multiprocessors = context.attribute(count).map_err(failed("ask for multiprocessors"))?.max(1) as usize;
         let stream = context.new_stream().map_err(failed("make a stream"))?;
-        Ok(Device { stream, modules: Modules::new(context, architecture), name, architecture })
+        Ok(Device { stream, modules: Modules::new(context, architecture), name, architecture, multiprocessors })
     }
 
     /// Its name.

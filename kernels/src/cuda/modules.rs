@@ -26,11 +26,15 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 2] = [source!("dequantize"), source!("encode_q8_0")];
+static SOURCES: [Source; 4] =
+    [source!("dequantize"), source!("encode_q8_0"), source!("matmul_few"), source!("pack_activations")];
 
-/// What sources include.
+/// What sources include, `words` all of them.
 const WORDS: &str = include_str!("../../cuda/words.cuh");
-const FORMATS: &str = include_str!("../../cuda/formats.cuh");
+const HEADERS: [(&str, &str); 2] = [
+    ("#include \"formats.cuh\"", include_str!("../../cuda/formats.cuh")),
+    ("#include \"mma.cuh\"", include_str!("../../cuda/mma.cuh")),
+];
 
 /// The modules of a device, each loaded when a kernel of it is first launched.
 #[derive(Debug)]
@@ -92,10 +96,8 @@ impl Modules {
 
 /// A source with what it includes, as one text.
 fn whole(source: &Source) -> String {
-    let formats = if source.text.contains("#include \"formats.cuh\"") { FORMATS } else { "" };
-    let lines = [WORDS, formats, source.text].into_iter().flat_map(str::lines);
-    lines
-        .filter(|line| !line.starts_with("#include \"") && *line != "#pragma once")
-        .map(|line| format!("{line}\n"))
-        .collect()
+    let headers = HEADERS.iter().filter(|(include, _)| source.text.contains(include)).map(|(_, text)| *text);
+    let lines = [WORDS].into_iter().chain(headers).chain([source.text]).flat_map(str::lines);
+    let own = lines.filter(|line| !line.starts_with("#include \"") && *line != "#pragma once");
+    own.map(|line| format!("{line}\n")).collect()
 }

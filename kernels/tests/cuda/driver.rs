@@ -2,6 +2,7 @@
 //! of some kind run in a process of their own, with the library in its path.
 
 use crate::emulator::{Build, built};
+use crate::products::{self, Problem};
 use crate::{Noise, bits};
 use std::process::Command;
 use tersor_kernels::cuda::{Device, NoDevice, Outcome};
@@ -82,6 +83,27 @@ fn launches() {
     let (_, outcomes) = device.encode_q8_0(&device.upload(&values).unwrap()).unwrap();
     assert_eq!(outcomes[..3], [Outcome::NonFinite, Outcome::Overflow, Outcome::Encoded]);
     assert!(device.encode_q8_0(&device.upload(&[]).unwrap()).unwrap().1.is_empty());
+}
+
+#[test]
+fn weights_are_multiplied() {
+    with_driver("multiplies", &[]);
+}
+
+#[test]
+#[ignore = "weights_are_multiplied runs it"]
+fn multiplies() {
+    let device = Device::open(0).unwrap();
+    for (n, name) in products::FORMATS.into_iter().enumerate() {
+        // One part, and as many as a few rows on several multiprocessors ask for.
+        for (rows, columns, vectors) in [(50, 512, 1 + n), (3, 64 * 40, 8), (16, 256, 0)] {
+            let problem = Problem::new(name, rows, columns, vectors);
+            let weights = device.upload_weights(problem.format, columns, &problem.weights).unwrap().unwrap();
+            let y = device.matmul_few(&weights, &device.upload(&problem.x).unwrap()).unwrap();
+            problem.check(&device.download(&y).unwrap(), "on a device");
+        }
+    }
+    assert!(device.upload_weights(Format::by_name("q5_1").unwrap(), 32, &[0; 24]).unwrap().is_none());
 }
 
 /// Whatever keeps a device from being used is told, and nothing panics.

@@ -6,6 +6,8 @@
 #[cfg(feature = "cuda")]
 mod driver;
 mod emulator;
+#[cfg(feature = "cuda")]
+mod products;
 
 use emulator::{Argument, Build, Emulator, Launch, ORDERS, Order};
 use tersor_kernels::{BadValue, Effort, Encoding, FORMATS, Format, Level, NonFinite};

@@ -1,0 +1,47 @@
+// Up to eight vectors of singles to halves in the order in which matmul_few's lanes need them, each times a power of two, so
+// that its largest magnitude comes to lie between 512 and 1024: halves have no more than 65504.
+// Reference: `half::f16` of the numbers times that power.
+// Grid: a block for each of eight columns; those that are not there become zeros. Block: 256 threads.
+// Registers: 40 at most.
+#include "words.cuh"
+
+constexpr u32 THREADS = 256;
+
+// x: `columns` vectors of `length` numbers. tiles: of 64 numbers, the last one filled up with zeros. scales: what products
+// have to be multiplied by.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    pack_activations(const float *__restrict__ x, u16 *__restrict__ halves, float *__restrict__ scales, u32 length,
+                     u32 tiles, u32 columns) {
+    __shared__ float tops[THREADS];
+    u32 column = blockIdx.x;
+    const float *own = x + u64(column) * length;
+    u32 count = column < columns ? length : 0;
+    float top = 0;
+    for (u32 i = threadIdx.x; i < count; i += THREADS) {
+        float size = magnitude(own[i]);
+        top = size > top ? size : top;
+    }
+    tops[threadIdx.x] = top;
+    for (u32 half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half && tops[threadIdx.x + half] > tops[threadIdx.x]) {
+            tops[threadIdx.x] = tops[threadIdx.x + half];
+        }
+    }
+    __syncthreads();
+    // The exponent of the largest one; vectors of zeros, and those with numbers that are not finite, stay as they are.
+    u32 exponent = __float_as_uint(tops[0]) >> 23;
+    exponent = exponent == 0 || exponent == 255 ? 127 + 9 : exponent < 10 ? 10 : exponent;
+    float power = __uint_as_float((127 + 9 + 127 - exponent) << 23);
+    float back = 1.0f / power;
+    if (threadIdx.x == 0) {
+        scales[column] = back;
+    }
+    for (u32 i = threadIdx.x; i < tiles * 64; i += THREADS) {
+        // Lane 4 g + q has of column g the numbers 4 q to 4 q + 3 of each 16.
+        u32 lane = column * 4 + i % 16 / 4;
+        u64 at = (u64(i / 64) * 32 + lane) * 16 + i % 64 / 16 * 4 + i % 4;
+        halves[at] = half_bits(i < count ? own[i] * power : 0.0f);
+    }
+}
+KERNEL(pack_activations)

@@ -1,0 +1,106 @@
+//! Products of packed weights with few vectors.
+
+use super::launch::grid;
+use super::pack::{COLUMNS, ROWS};
+use super::{Buffer, Device, NoDevice, failed, pack};
+use crate::Format;
+use cudarc::driver::{LaunchConfig, PushKernelArg};
+
+/// Vectors that are multiplied in the time of one.
+pub const FEW: usize = 8;
+/// Tiles that the warps of a block have under way.
+const AT_ONCE: usize = 16;
+
+/// A matrix in a device's memory, packed for products.
+#[derive(Debug)]
+pub struct Weights {
+    kernel: String,
+    codes: Buffer<u8>,
+    scales: Buffer<u8>,
+    heads: Buffer<u8>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Device {
+    /// Pack rows of `columns` values and copy them into the device's memory; nothing for a format whose products it has no
+    /// kernel for.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When `bytes` are no whole number of rows.
+    pub fn upload_weights(&self, format: &Format, columns: usize, bytes: &[u8]) -> Result<Option<Weights>, NoDevice> {
+        let Some(packed) = pack(format, columns, bytes) else { return Ok(None) };
+        let rows = bytes.len() / (columns / format.block * format.bytes);
+        let [codes, scales, heads] = [packed.codes, packed.scales, packed.heads].map(|bytes| self.upload(&bytes));
+        let kernel = format!("matmul_few_{}", format.name);
+        Ok(Some(Weights { kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
+    }
+
+    /// The weights times each of `x`'s vectors, at most [`FEW`]; vector after vector. Numbers of `x` are rounded to half
+    /// precision, relative to the largest one of their vector; sums are singles, in an order that only the device's number of
+    /// multiprocessors changes.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When `x` are no whole vectors, or more.
+    pub fn matmul_few(&self, weights: &Weights, x: &Buffer<f32>) -> Result<Buffer<f32>, NoDevice> {
+        let Weights { rows, columns, .. } = *weights;
+        let vectors = x.len() / columns;
+        assert!(x.len().is_multiple_of(columns) && vectors <= FEW, "{} numbers for {columns} columns", x.len());
+        let (tiles, row_tiles) = (columns.div_ceil(COLUMNS), rows.div_ceil(ROWS));
+        // Two blocks for each multiprocessor, if each has tiles for all of its warps then.
+        let parts = (2 * self.multiprocessors).div_ceil(row_tiles.max(1)).min(tiles / AT_ONCE).max(1);
+        let (halves, x_scales) = self.pack_activations(x, columns, tiles)?;
+        let mut y = self.room(parts * vectors * rows)?;
+        let kernel = self.modules.kernel("matmul_few", &weights.kernel)?;
+        let numbers = [rows, tiles, vectors].map(|n| n as u32);
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&weights.codes.room).arg(&weights.scales.room).arg(&weights.heads.room);
+        launch.arg(&halves.room).arg(&x_scales.room).arg(&mut y.room);
+        numbers.iter().for_each(|number| _ = launch.arg(number));
+        if let Some(one) = grid((row_tiles * usize::from(vectors > 0)) as u64)? {
+            let grid_dim = (one.grid_dim.0, parts as u32, 1);
+            // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and
+            // writes `vectors` times `rows` numbers for each part.
+            unsafe { launch.launch(LaunchConfig { grid_dim, ..one }) }.map_err(failed("launch matmul_few"))?;
+        }
+        if parts == 1 { Ok(y) } else { self.sum_parts(&y, vectors * rows, parts) }
+    }
+
+    fn pack_activations(
+        &self,
+        x: &Buffer<f32>,
+        columns: usize,
+        tiles: usize,
+    ) -> Result<(Buffer<u8>, Buffer<f32>), NoDevice> {
+        let (mut halves, mut scales) = (self.room(tiles * COLUMNS * FEW * 2)?, self.room(FEW)?);
+        let kernel = self.modules.kernel("pack_activations", "pack_activations")?;
+        let numbers = [columns, tiles, x.len() / columns].map(|n| n as u32);
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&x.room).arg(&mut halves.room).arg(&mut scales.room);
+        numbers.iter().for_each(|number| _ = launch.arg(number));
+        if let Some(grid) = grid(FEW as u64)? {
+            // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes eight packed ones.
+            unsafe { launch.launch(grid) }.map_err(failed("launch pack_activations"))?;
+        }
+        Ok((halves, scales))
+    }
+
+    fn sum_parts(&self, parts: &Buffer<f32>, count: usize, number: usize) -> Result<Buffer<f32>, NoDevice> {
+        let mut y = self.room(count)?;
+        let kernel = self.modules.kernel("matmul_few", "sum_parts")?;
+        let (wide, number) = (count as u64, number as u32);
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&parts.room).arg(&mut y.room).arg(&wide).arg(&number);
+        if let Some(grid) = grid(wide.div_ceil(256))? {
+            // SAFETY: the kernel takes these arguments, reads `number` parts of `count` numbers, and writes `count`.
+            unsafe { launch.launch(grid) }.map_err(failed("launch sum_parts"))?;
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,144 @@
+//! Products of packed weights with one to eight vectors.
+
+use crate::emulator::{Argument, Emulator, Launch, ORDERS, Order};
+use crate::{Noise, bytes, each, floats};
+use half::f16;
+use tersor_kernels::cuda::{Packed, pack};
+use tersor_kernels::{Effort, Encoding, Format, Level};
+
+pub(crate) const FORMATS: [&str; 6] = ["q8_0", "q4_0", "q4_k", "q6_k", "iq4_xs", "mxfp4"];
+
+/// A matrix and vectors.
+pub(crate) struct Problem {
+    pub(crate) format: &'static Format,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) weights: Vec<u8>,
+    pub(crate) x: Vec<f32>,
+}
+
+impl Problem {
+    /// Vectors of very different sizes, one of them zero.
+    pub(crate) fn new(name: &str, rows: usize, columns: usize, vectors: usize) -> Problem {
+        let format = Format::by_name(name).unwrap();
+        let mut noise = Noise(11 + rows as u64);
+        let values: Vec<f32> = (0..rows * columns).map(|_| noise.number() * noise.number() * 0.1).collect();
+        let mut weights = vec![0; values.len() / format.block * format.bytes];
+        let how = Encoding { effort: Effort::Fast, ..Encoding::default() };
+        format.encoder().unwrap()(Level::SCALAR, &values, &how, &mut weights).unwrap();
+        let sizes = [1.0, 1e6, 1e-9, 0.0, 300.0, 1e-40, 7e4, 1e30];
+        let x = (0..vectors * columns).map(|n| noise.number() * sizes[n / columns]).collect();
+        Problem { format, rows, columns, weights, x }
+    }
+
+    /// Hold products against those of decoded weights and rounded vectors, in double precision.
+    pub(crate) fn check(&self, y: &[f32], what: &str) {
+        let mut decoded = vec![0.0; self.rows * self.columns];
+        self.format.decoder().unwrap()(Level::SCALAR, &self.weights, &mut decoded);
+        assert_eq!(y.len(), self.x.len() / self.columns * self.rows);
+        for (x, y) in self.x.chunks_exact(self.columns).zip(y.chunks_exact(self.rows)) {
+            let x = rounded(x);
+            for (row, (w, y)) in decoded.chunks_exact(self.columns).zip(y).enumerate() {
+                let products = || w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x);
+                let (wanted, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
+                let error = (f64::from(*y) - wanted).abs();
+                assert!(error <= 2e-6 * size + 1e-45, "{} {what}, row {row}: {y}, wanted {wanted}", self.format.name);
+            }
+        }
+    }
+}
+
+/// To halves, relative to a power of two that the largest one decides.
+fn rounded(x: &[f32]) -> Vec<f64> {
+    let top = x.iter().fold(0f32, |top, x| top.max(x.abs()));
+    let exponent = (top.to_bits() >> 23) as i32;
+    let power = if exponent == 0 { 1.0 } else { f64::from(263 - exponent.max(10) - 127).exp2() };
+    x.iter().map(|x| f64::from(f16::from_f32((f64::from(*x) * power) as f32)) / power).collect()
+}
+
+fn products(emulator: &Emulator, problem: &Problem, parts: u32, order: Order) -> Vec<f32> {
+    let Problem { format, rows, columns, weights, x } = problem;
+    let Packed { codes, scales, heads } = pack(format, *columns, weights).unwrap();
+    let (tiles, vectors) = (columns.div_ceil(64), x.len() / columns);
+    let number = |n: usize| (n as u32).to_le_bytes();
+    let run = |kernel: &str, grid: [u32; 3], arguments: &[Argument<'_>]| {
+        let launch = Launch { kernel, grid, block: [256, 1, 1], shared: 0, order };
+        emulator.launch(&launch, arguments).unwrap_or_else(|e| panic!("{kernel}: {e}"))
+    };
+    let room = |bytes: usize| vec![0xcd; bytes];
+    let packed = run(
+        "pack_activations",
+        [8, 1, 1],
+        &[
+            Argument::Buffer(&bytes(x)),
+            Argument::Buffer(&room(tiles * 1024)),
+            Argument::Buffer(&room(32)),
+            Argument::Value(&number(*columns)),
+            Argument::Value(&number(tiles)),
+            Argument::Value(&number(vectors)),
+        ],
+    );
+    let y = room(4 * vectors * rows * parts as usize);
+    let mut arguments: Vec<Argument<'_>> =
+        [&codes, &scales, &heads, &packed[1], &packed[2], &y].map(|bytes| Argument::Buffer(bytes)).into();
+    let numbers = [*rows, tiles, vectors].map(number);
+    arguments.extend(numbers.iter().map(|number| Argument::Value(number)));
+    let kernel = format!("matmul_few_{}", format.name);
+    let y = run(&kernel, [rows.div_ceil(16) as u32, parts, 1], &arguments).pop().unwrap();
+    let count = vectors * rows;
+    let summed = run(
+        "sum_parts",
+        [count.div_ceil(256) as u32, 1, 1],
+        &[
+            Argument::Buffer(&y),
+            Argument::Buffer(&room(4 * count)),
+            Argument::Value(&(count as u64).to_le_bytes()),
+            Argument::Value(&parts.to_le_bytes()),
+        ],
+    );
+    floats(&summed[1])
+}
+
+/// Every format, one to eight vectors, rows and columns that fill no tile, one part and several.
+#[test]
+fn products_are_those_of_decoded_weights() {
+    each(|emulator, _| {
+        for name in FORMATS {
+            let block = Format::by_name(name).unwrap().block;
+            for vectors in 1..=8 {
+                let order = ORDERS[vectors % ORDERS.len()];
+                let (rows, columns) = ([1, 16, 37, 5][vectors % 4], block * [1, 3, 2, 5][vectors / 2 % 4]);
+                let problem = Problem::new(name, rows, columns, vectors);
+                let what = format!("{rows} x {columns} x {vectors}, {order:?}");
+                problem.check(&products(emulator, &problem, 1 + vectors as u32 % 3, order), &what);
+            }
+        }
+    });
+}
+
+/// More tiles than warps have under way at once; the order of threads changes no bit.
+#[test]
+fn long_rows_are_summed_in_one_order() {
+    each(|emulator, _| {
+        for name in FORMATS {
+            let problem = Problem::new(name, 3, 256 * 9, 2);
+            let of = |order| products(emulator, &problem, 2, order);
+            let first = of(Order::Forward);
+            problem.check(&first, "long");
+            assert!(of(Order::Random(3)) == first && of(Order::Reverse) == first, "{name}");
+        }
+    });
+}
+
+/// What is not packed is said to be so, and packing takes no more room than the tiles need.
+#[test]
+fn packed_weights_are_as_small_as_their_format() {
+    for name in FORMATS {
+        let problem = Problem::new(name, 32, 512, 1);
+        let packed = pack(problem.format, 512, &problem.weights).unwrap();
+        let bytes = packed.codes.len() + packed.scales.len() + packed.heads.len();
+        let share = bytes as f64 / problem.weights.len() as f64;
+        assert!((0.94..=1.05).contains(&share), "{name}: {share}");
+    }
+    assert_eq!(pack(Format::by_name("q5_1").unwrap(), 32, &[0; 24]), None);
+}
