@@ -8,12 +8,15 @@ use cudarc::driver::{LaunchConfig, PushKernelArg};
 
 /// Vectors that are multiplied in the time of one.
 pub const FEW: usize = 8;
+/// Weights that are not packed.
+const BF16: &str = "bf16";
 /// Tiles that the warps of a block have under way.
 const AT_ONCE: usize = 16;
 
 /// A matrix in a device's memory, packed for products.
 #[derive(Debug)]
 pub struct Weights {
+    format: &'static str,
     kernel: String,
     codes: Buffer<u8>,
     scales: Buffer<u8>,
@@ -32,16 +35,22 @@ impl Device {
     /// # Panics
     /// When `bytes` are no whole number of rows.
     pub fn upload_weights(&self, format: &Format, columns: usize, bytes: &[u8]) -> Result<Option<Weights>, NoDevice> {
-        let Some(packed) = pack(format, columns, bytes) else { return Ok(None) };
+        let floats = format.name == BF16 && columns.is_multiple_of(8);
+        let packed = if floats { None } else { pack(format, columns, bytes) };
+        let parts: [&[u8]; 3] = match &packed {
+            Some(packed) => [&packed.codes, &packed.scales, &packed.heads],
+            None if floats => [bytes, &[], &[]],
+            None => return Ok(None),
+        };
         let rows = bytes.len() / (columns / format.block * format.bytes);
-        let [codes, scales, heads] = [packed.codes, packed.scales, packed.heads].map(|bytes| self.upload(&bytes));
-        let kernel = format!("matmul_few_{}", format.name);
-        Ok(Some(Weights { kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
+        let [codes, scales, heads] = parts.map(|bytes| self.upload(bytes));
+        let (format, kernel) = (format.name, format!("matmul_few_{}", format.name));
+        Ok(Some(Weights { format, kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
     }
 
     /// The weights times each of `x`'s vectors, at most [`FEW`]; vector after vector. Numbers of `x` are rounded to half
-    /// precision, relative to the largest one of their vector; sums are singles, in an order that only the device's number of
-    /// multiprocessors changes.
+    /// precision, relative to the largest one of their vector, unless weights are bf16; sums are singles, in an order that only
+    /// the device's number of multiprocessors changes.
     ///
     /// # Errors
     /// [`NoDevice`].
@@ -52,6 +61,9 @@ impl Device {
         let Weights { rows, columns, .. } = *weights;
         let vectors = x.len() / columns;
         assert!(x.len().is_multiple_of(columns) && vectors <= FEW, "{} numbers for {columns} columns", x.len());
+        if weights.format == BF16 {
+            return self.matmul_few_bf16(weights, x, vectors);
+        }
         let (tiles, row_tiles) = (columns.div_ceil(COLUMNS), rows.div_ceil(ROWS));
         // Two blocks for each multiprocessor, if each has tiles for all of its warps then.
         let parts = (2 * self.multiprocessors).div_ceil(row_tiles.max(1)).min(tiles / AT_ONCE).max(1);
@@ -70,6 +82,25 @@ impl Device {
             unsafe { launch.launch(LaunchConfig { grid_dim, ..one }) }.map_err(failed("launch matmul_few"))?;
         }
         if parts == 1 { Ok(y) } else { self.sum_parts(&y, vectors * rows, parts) }
+    }
+
+    fn matmul_few_bf16(&self, weights: &Weights, x: &Buffer<f32>, vectors: usize) -> Result<Buffer<f32>, NoDevice> {
+        const PER_BLOCK: usize = 32;
+        let mut y = self.room(vectors * weights.rows)?;
+        if vectors == 0 {
+            return Ok(y);
+        }
+        let kernel = self.modules.kernel("matmul_few_bf16", &format!("matmul_few_bf16_{vectors}"))?;
+        let numbers = [weights.rows, weights.columns].map(|n| n as u32);
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&weights.codes.room).arg(&x.room).arg(&mut y.room);
+        numbers.iter().for_each(|number| _ = launch.arg(number));
+        if let Some(grid) = grid(weights.rows.div_ceil(PER_BLOCK) as u64)? {
+            // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads at a
+            // time, and it writes `vectors` times `rows` numbers.
+            unsafe { launch.launch(grid) }.map_err(failed("launch matmul_few_bf16"))?;
+        }
+        Ok(y)
     }
 
     fn pack_activations(

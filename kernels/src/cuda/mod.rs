@@ -6,10 +6,11 @@
 mod launch;
 mod matmul;
 mod modules;
+mod ops;
 mod pack;
 
 pub use launch::Outcome;
-pub use matmul::Weights;
+pub use matmul::{FEW, Weights};
 pub use pack::{Packed, pack};
 
 use cudarc::driver::result::{DriverError, device, init};

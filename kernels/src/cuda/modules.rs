@@ -26,8 +26,15 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 4] =
-    [source!("dequantize"), source!("encode_q8_0"), source!("matmul_few"), source!("pack_activations")];
+static SOURCES: [Source; 7] = [
+    source!("dequantize"),
+    source!("elementwise"),
+    source!("encode_q8_0"),
+    source!("matmul_few"),
+    source!("matmul_few_bf16"),
+    source!("pack_activations"),
+    source!("rms_norm"),
+];
 
 /// What sources include, `words` all of them.
 const WORDS: &str = include_str!("../../cuda/words.cuh");

@@ -60,6 +60,11 @@ fn kernels_are_compiled_where_nvrtc_is() {
 fn launches() {
     let device = Device::open(0).unwrap();
     assert_eq!(device.name(), "stand-in");
+    launches_on(&device);
+}
+
+/// Values of every format, and q8_0.
+fn launches_on(device: &Device) {
     let mut noise = Noise(5);
     for format in FORMATS {
         let Some(decode) = format.decoder() else { continue };
@@ -93,8 +98,12 @@ fn weights_are_multiplied() {
 #[test]
 #[ignore = "weights_are_multiplied runs it"]
 fn multiplies() {
-    let device = Device::open(0).unwrap();
-    for (n, name) in products::FORMATS.into_iter().enumerate() {
+    multiplies_on(&Device::open(0).unwrap());
+}
+
+/// Products, and what is computed between them.
+fn multiplies_on(device: &Device) {
+    for (n, name) in products::FORMATS.into_iter().chain(["bf16"]).enumerate() {
         // One part, and as many as a few rows on several multiprocessors ask for.
         for (rows, columns, vectors) in [(50, 512, 1 + n), (3, 64 * 40, 8), (16, 256, 0)] {
             let problem = Problem::new(name, rows, columns, vectors);
@@ -103,6 +112,16 @@ fn multiplies() {
             problem.check(&device.download(&y).unwrap(), "on a device");
         }
     }
+    let x = device.upload(&[3.0f32, 4.0, 0.0, -0.0]).unwrap();
+    let y = device.rms_norm(&x, &device.upload(&[1.0f32, 2.0]).unwrap(), 0.0).unwrap();
+    let y = device.download(&y).unwrap();
+    assert!((y[0] - 3.0 / 12.5f32.sqrt()).abs() < 1e-6 && y[2].is_nan(), "{y:?}");
+    let mut gate = device.upload(&[0.0f32, 1.0]).unwrap();
+    let up = device.upload(&[5.0f32, 2.0]).unwrap();
+    device.silu_times(&mut gate, &up).unwrap();
+    device.add(&mut gate, &up).unwrap();
+    let sum = device.download(&gate).unwrap();
+    assert!(sum[0] == 5.0 && (sum[1] - 2.0 - 2.0 / (1.0 + (-1f32).exp())).abs() < 1e-6, "{sum:?}");
     assert!(device.upload_weights(Format::by_name("q5_1").unwrap(), 32, &[0; 24]).unwrap().is_none());
 }
 
@@ -135,11 +154,15 @@ fn tells() {
     println!("told: {}", run().unwrap_err());
 }
 
-/// Where there is no driver, that is what is said.
+/// The same on the GPU of this machine.
 #[test]
-fn a_machine_without_a_driver_is_no_failure() {
+fn a_gpu_gives_what_the_stand_in_gives() {
     match Device::open(0) {
-        Err(NoDevice::NoDriver) => {}
-        other => println!("skipped: there is a driver here: {other:?}"),
+        Ok(device) => {
+            println!("on {}", device.name());
+            launches_on(&device);
+            multiplies_on(&device);
+        }
+        Err(why) => println!("skipped: no GPU: {why}"),
     }
 }

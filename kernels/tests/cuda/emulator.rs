@@ -130,6 +130,13 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 impl Emulator {
+    /// The buffers after a launch of blocks of 256 threads, in which nothing is wrong.
+    pub(crate) fn run(&self, kernel: &str, grid: [usize; 2], order: Order, arguments: &[Argument<'_>]) -> Vec<Vec<u8>> {
+        let grid = [grid[0] as u32, grid[1] as u32, 1];
+        let launch = Launch { kernel, grid, block: [256, 1, 1], shared: 0, order };
+        self.launch(&launch, arguments).unwrap_or_else(|e| panic!("{kernel}, {order:?}: {e}"))
+    }
+
     /// The buffers after the launch, or what was wrong.
     pub(crate) fn launch(&self, launch: &Launch<'_>, arguments: &[Argument<'_>]) -> Result<Vec<Vec<u8>>, String> {
         let mut child = Command::new(&self.program)

@@ -6,6 +6,7 @@
 #[cfg(feature = "cuda")]
 mod driver;
 mod emulator;
+mod ops;
 #[cfg(feature = "cuda")]
 mod products;
 
@@ -60,11 +61,9 @@ fn dequantized(emulator: &Emulator, format: &Format, blocks: &[u8], order: Order
     const PER_BLOCK: usize = 1024;
     let count = blocks.len() / format.bytes * format.block;
     let kernel = format!("dequantize_{}", format.name);
-    let grid = [count.div_ceil(PER_BLOCK) as u32, 1, 1];
-    let launch = Launch { kernel: &kernel, grid, block: [256, 1, 1], shared: 0, order };
-    let (count_bytes, room) = ((count as u64).to_le_bytes(), vec![0xcd; 4 * count]);
-    let arguments = [Argument::Buffer(blocks), Argument::Buffer(&room), Argument::Value(&count_bytes)];
-    let answer = emulator.launch(&launch, &arguments).unwrap_or_else(|e| panic!("{kernel}: {e}"));
+    let (number, room) = ((count as u64).to_le_bytes(), vec![0xcd; 4 * count]);
+    let arguments = [Argument::Buffer(blocks), Argument::Buffer(&room), Argument::Value(&number)];
+    let answer = emulator.run(&kernel, [count.div_ceil(PER_BLOCK), 1], order, &arguments);
     assert!(answer[0] == blocks, "{kernel} wrote to its input");
     floats(&answer[1])
 }
@@ -89,13 +88,11 @@ fn values_are_those_of_the_cpu() {
 
 fn encoded_q8_0(emulator: &Emulator, values: &[f32], order: Order) -> (Vec<u8>, Vec<u8>) {
     let blocks = values.len() / 32;
-    let launch =
-        Launch { kernel: "encode_q8_0", grid: [blocks.div_ceil(8) as u32, 1, 1], block: [256, 1, 1], shared: 0, order };
     let (values, out, bad) = (bytes(values), vec![0xcd; blocks * 34], vec![0xcd; blocks]);
     let count = (blocks as u64).to_le_bytes();
     let arguments =
         [Argument::Buffer(&values), Argument::Buffer(&out), Argument::Buffer(&bad), Argument::Value(&count)];
-    let mut answer = emulator.launch(&launch, &arguments).unwrap();
+    let mut answer = emulator.run("encode_q8_0", [blocks.div_ceil(8), 1], order, &arguments);
     (answer.remove(1), answer.remove(1))
 }
 

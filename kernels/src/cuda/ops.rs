@@ -1,0 +1,66 @@
+//! What a model computes between products.
+
+use super::launch::grid;
+use super::{Buffer, Device, NoDevice, failed};
+use cudarc::driver::PushKernelArg;
+
+/// Values of a block, for what is computed value by value.
+const THREADS: u64 = 256;
+
+impl Device {
+    /// Each row of `x`, which are as long as `weight`, as [`crate::ops::rms_norm`] makes it.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When `x` are no whole rows.
+    pub fn rms_norm(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32) -> Result<Buffer<f32>, NoDevice> {
+        assert!(x.len().is_multiple_of(weight.len()), "{} numbers for rows of {}", x.len(), weight.len());
+        let mut y = self.room(x.len())?;
+        let kernel = self.modules.kernel("rms_norm", "rms_norm")?;
+        let length = weight.len() as u32;
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&x.room).arg(&weight.room).arg(&mut y.room).arg(&length).arg(&eps);
+        if let Some(grid) = grid((x.len() / weight.len().max(1)) as u64)? {
+            // SAFETY: the kernel takes these arguments, and reads and writes one row of `length` numbers for each block.
+            unsafe { launch.launch(grid) }.map_err(failed("launch rms_norm"))?;
+        }
+        Ok(y)
+    }
+
+    /// gate = silu(gate) * up, as [`crate::ops::silu_times`].
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn silu_times(&self, gate: &mut Buffer<f32>, up: &Buffer<f32>) -> Result<(), NoDevice> {
+        self.value_by_value("silu_times", gate, up)
+    }
+
+    /// x = x + y.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn add(&self, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), NoDevice> {
+        self.value_by_value("add", x, y)
+    }
+
+    fn value_by_value(&self, kernel: &str, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), NoDevice> {
+        assert_eq!(x.len(), y.len());
+        let count = x.len() as u64;
+        let kernel = self.modules.kernel("elementwise", kernel)?;
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&mut x.room).arg(&y.room).arg(&count);
+        if let Some(grid) = grid(count.div_ceil(THREADS))? {
+            // SAFETY: the kernels take these arguments, read `count` numbers of both, and write those of the first.
+            unsafe { launch.launch(grid) }.map_err(failed("launch a kernel"))?;
+        }
+        Ok(())
+    }
+}
