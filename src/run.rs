@@ -116,7 +116,8 @@ pub fn run(tasks: &[Task<'_>], limits: Limits, progress: &dyn Progress) -> Resul
     });
     let done = work.sum(results.into_iter().flatten().collect());
     if done.is_err() {
-        work.outputs.iter().try_for_each(Running::write_journal)?;
+        // What ended the run is what is told, not that this failed too.
+        work.outputs.iter().for_each(|output| drop(output.write_journal()));
     }
     let done = done?;
     (0..tasks.len()).map(|n| work.finish(n, &done)).collect()

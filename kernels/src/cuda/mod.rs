@@ -3,12 +3,14 @@
 //! Nothing of CUDA is needed to build or to start: the driver is loaded when a device is opened. What keeps a device from being
 //! used is a [`NoDevice`], never a panic; whoever asked for the best that there is goes on with the CPU and tells the reason.
 
+mod attention;
 mod launch;
 mod matmul;
 mod modules;
 mod ops;
 mod pack;
 
+pub use attention::{HEAD, Kept};
 pub use launch::Outcome;
 pub use matmul::{FEW, Weights};
 pub use pack::{Packed, pack};

@@ -26,7 +26,8 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 7] = [
+static SOURCES: [Source; 9] = [
+    source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
     source!("encode_q8_0"),
@@ -34,6 +35,7 @@ static SOURCES: [Source; 7] = [
     source!("matmul_few_bf16"),
     source!("pack_activations"),
     source!("rms_norm"),
+    source!("rope"),
 ];
 
 /// What sources include, `words` all of them.

@@ -51,6 +51,29 @@ impl Device {
         self.value_by_value("add", x, y)
     }
 
+    /// Turn the pairs (i, i + size / 2) of each head in `x`. `turns` has, for each token, size / 2 cosines and as many sines.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When the lengths do not fit.
+    pub fn rope(&self, x: &mut Buffer<f32>, turns: &Buffer<f32>, size: usize) -> Result<(), NoDevice> {
+        let tokens = turns.len() / size;
+        let fits = size.is_multiple_of(2) && turns.len().is_multiple_of(size);
+        assert!(fits && x.len().is_multiple_of((tokens * size).max(1)), "{} numbers, {} turns", x.len(), turns.len());
+        let kernel = self.modules.kernel("rope", "rope")?;
+        let numbers = [x.len() / (tokens * size).max(1), size].map(|n| n as u32);
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&mut x.room).arg(&turns.room);
+        numbers.iter().for_each(|number| _ = launch.arg(number));
+        if let Some(grid) = grid(tokens as u64)? {
+            // SAFETY: the kernel takes these arguments, and reads and writes the heads of one token for each block.
+            unsafe { launch.launch(grid) }.map_err(failed("launch rope"))?;
+        }
+        Ok(())
+    }
+
     fn value_by_value(&self, kernel: &str, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), NoDevice> {
         assert_eq!(x.len(), y.len());
         let count = x.len() as u64;

@@ -2,6 +2,7 @@
 //! of some kind run in a process of their own, with the library in its path.
 
 use crate::emulator::{Build, built};
+use crate::ops::{ATTENDING, Attending};
 use crate::products::{self, Problem};
 use crate::{Noise, bits};
 use std::process::Command;
@@ -122,6 +123,22 @@ fn multiplies_on(device: &Device) {
     device.add(&mut gate, &up).unwrap();
     let sum = device.download(&gate).unwrap();
     assert!(sum[0] == 5.0 && (sum[1] - 2.0 - 2.0 / (1.0 + (-1f32).exp())).abs() < 1e-6, "{sum:?}");
+    for numbers in ATTENDING {
+        let all = Attending::new(numbers);
+        let before = all.position * all.heads * all.size;
+        let mut kept = device.room_for_keys(all.heads, all.size, all.position + all.tokens).unwrap();
+        // First what stands before, then the tokens.
+        for (at, part) in [(0, 0..before), (all.position, before..all.keys.len())] {
+            let [keys, values] = [&all.keys, &all.values].map(|of| device.upload(&of[part.clone()]).unwrap());
+            device.keep(&mut kept, at, &keys, &values).unwrap();
+        }
+        let queries = device.upload(&all.queries).unwrap();
+        let out = device.attention(&kept, all.position, &queries, all.tokens).unwrap();
+        all.check(&device.download(&out).unwrap());
+    }
+    let mut x = device.upload(&[1.0f32, 2.0, 3.0, 4.0]).unwrap();
+    device.rope(&mut x, &device.upload(&[0.0f32, 1.0]).unwrap(), 2).unwrap();
+    assert_eq!(device.download(&x).unwrap(), [-2.0, 1.0, -4.0, 3.0]);
     assert!(device.upload_weights(Format::by_name("q5_1").unwrap(), 32, &[0; 24]).unwrap().is_none());
 }
 

@@ -56,3 +56,121 @@ fn gates_and_sums_are_those_of_the_cpu() {
         }
     });
 }
+
+#[test]
+fn heads_are_turned() {
+    each(|emulator, _| {
+        let mut noise = Noise(2);
+        for ((tokens, heads, size), order) in [(1, 9, 64), (3, 2, 10), (2, 4, 128), (1, 1, 2)].into_iter().zip(ORDERS) {
+            let mut numbers = |count: usize| -> Vec<f32> { (0..count).map(|_| noise.number()).collect() };
+            let (x, turns) = (numbers(tokens * heads * size), numbers(tokens * size));
+            let mut wanted = x.clone();
+            for (token, turns) in wanted.chunks_exact_mut(heads * size).zip(turns.chunks_exact(size)) {
+                let (cosines, sines) = turns.split_at(size / 2);
+                for head in token.chunks_exact_mut(size) {
+                    for i in 0..size / 2 {
+                        let (a, b, c, s) = (head[i], head[i + size / 2], cosines[i], sines[i]);
+                        (head[i], head[i + size / 2]) = (a * c - b * s, b * c + a * s);
+                    }
+                }
+            }
+            let arguments = [
+                Argument::Buffer(&bytes(&x)),
+                Argument::Buffer(&bytes(&turns)),
+                Argument::Value(&(heads as u32).to_le_bytes()),
+                Argument::Value(&(size as u32).to_le_bytes()),
+            ];
+            assert_eq!(floats(&emulator.run("rope", [tokens, 1], order, &arguments)[0]), wanted, "{order:?}");
+        }
+    });
+}
+
+/// Attention of some tokens after others.
+pub(crate) struct Attending {
+    pub(crate) heads: usize,
+    pub(crate) group: usize,
+    pub(crate) size: usize,
+    pub(crate) position: usize,
+    pub(crate) tokens: usize,
+    pub(crate) queries: Vec<f32>,
+    /// Of all tokens, token by token.
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+}
+
+pub(crate) const ATTENDING: [[usize; 5]; 4] =
+    [[1, 1, 20, 0, 1], [3, 3, 64, 29, 1], [2, 4, 128, 3, 5], [1, 2, 256, 8, 2]];
+
+impl Attending {
+    pub(crate) fn new([heads, group, size, position, tokens]: [usize; 5]) -> Attending {
+        let mut noise = Noise(size as u64);
+        let mut numbers = |count: usize| -> Vec<f32> { (0..count).map(|_| noise.number() * 4.0).collect() };
+        let kept = (position + tokens) * heads * size;
+        let queries = numbers(tokens * heads * group * size);
+        Attending { heads, group, size, position, tokens, queries, keys: numbers(kept), values: numbers(kept) }
+    }
+
+    pub(crate) fn check(&self, found: &[f32]) {
+        let Attending { heads, group, size, position, .. } = *self;
+        let own = heads * group;
+        let of = |all: &[f32], p: usize, head: usize| -> Vec<f64> {
+            all[(p * heads + head) * size..][..size].iter().map(|x| f64::from(*x)).collect()
+        };
+        let mut wanted = Vec::new();
+        for (n, query) in self.queries.chunks_exact(size).enumerate() {
+            let (token, head) = (n / own, n % own / group);
+            let seen = 0..position + token + 1;
+            let score = |p| -> f64 {
+                let products = of(&self.keys, p, head).into_iter().zip(query).map(|(k, q)| k * f64::from(*q));
+                (products.sum::<f64>() / (size as f64).sqrt()).exp()
+            };
+            let scores: Vec<f64> = seen.clone().map(score).collect();
+            let total: f64 = scores.iter().sum();
+            let mut mean = vec![0.0; size];
+            for (p, score) in seen.zip(&scores) {
+                mean.iter_mut().zip(of(&self.values, p, head)).for_each(|(m, v)| *m += v * score / total);
+            }
+            wanted.extend(mean.into_iter().map(|m| m as f32));
+        }
+        assert_eq!(found.len(), wanted.len());
+        for (n, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            assert!((found - wanted).abs() < 2e-5, "{heads} {group} {size}, {n}: {found}, wanted {wanted}");
+        }
+    }
+}
+
+#[test]
+fn attention_is_that_of_the_definition() {
+    each(|emulator, _| {
+        for (numbers, order) in ATTENDING.into_iter().zip(ORDERS) {
+            let all = Attending::new(numbers);
+            let Attending { heads, group, size, position, tokens, .. } = all;
+            let room = position + tokens + 3;
+            let number = |n: usize| (n as u32).to_le_bytes();
+            let keep = |from: &[f32]| {
+                let arguments = [
+                    Argument::Buffer(&bytes(from)),
+                    Argument::Buffer(&vec![0xff; 4 * heads * room * size]),
+                    Argument::Value(&number(heads)),
+                    Argument::Value(&number(size)),
+                    Argument::Value(&number(room)),
+                    Argument::Value(&number(0)),
+                ];
+                emulator.run("keep", [position + tokens, 1], order, &arguments).pop().unwrap()
+            };
+            let arguments = [
+                Argument::Buffer(&bytes(&all.queries)),
+                Argument::Buffer(&keep(&all.keys)),
+                Argument::Buffer(&keep(&all.values)),
+                Argument::Buffer(&vec![0xcd; 4 * all.queries.len()]),
+                Argument::Value(&number(size)),
+                Argument::Value(&number(group)),
+                Argument::Value(&number(room)),
+                Argument::Value(&number(position)),
+                Argument::Value(&(1.0 / (size as f32).sqrt()).to_le_bytes()),
+            ];
+            let out = emulator.run("attention", [heads * group, tokens], order, &arguments).pop().unwrap();
+            all.check(&floats(&out));
+        }
+    });
+}
