@@ -1,12 +1,12 @@
-// Y = W X for up to eight columns of X, the time of which is that of reading W: weights are taken apart in registers to halves,
-// and multiplied by tensor cores with sums in singles.
+// Y = W X, eight columns of X at a time, for which the time is that of reading W: weights are taken apart in registers to
+// halves, and multiplied by tensor cores with sums in singles.
 //
 // W comes packed (src/cuda/pack.rs) in tiles of 16 rows and 64 columns, in the order in which lanes need it: codes, 16 to 32
 // bytes a lane; scales of each row; heads of each row for 256 columns. X comes from pack_activations: halves, and a scale for
 // each column. Warps of a block, and blocks along y, share the columns of W; a block adds the sums of its warps in the order of
 // their numbers, and sum_parts those of blocks.
 // Reference: decoded weights times the halves of X, in double precision.
-// Grid: a block for each 16 rows, by parts. Block: 256 threads.
+// Grid: a block for each 16 rows, by parts, by eight columns. Block: 256 threads.
 // Registers: 80 at most.
 #include "mma.cuh"
 
@@ -202,6 +202,8 @@ __device__ __forceinline__ void matmul_few(const uint4 *codes, const u8 *scales,
     __shared__ float shared[WARPS][32][4];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4;
     u32 step = gridDim.y * WARPS;
+    u32 before = blockIdx.z * COLUMNS;
+    x += u64(blockIdx.z) * tiles * 64;
     u64 first = u64(blockIdx.x) * tiles, first_super = u64(blockIdx.x) * ((tiles + 3) / 4);
     float sums[4] = {0, 0, 0, 0};
     for (u32 t = blockIdx.y * WARPS + warp; t < tiles; t += step * AT_ONCE) {
@@ -239,8 +241,8 @@ __device__ __forceinline__ void matmul_few(const uint4 *codes, const u8 *scales,
             sum += shared[n][from][i];
         }
         u64 at = blockIdx.x * 16 + row;
-        if (at < rows && column < columns) {
-            y[(u64(blockIdx.y) * columns + column) * rows + at] = sum * x_scales[column];
+        if (at < rows && before + column < columns) {
+            y[(u64(blockIdx.y) * columns + before + column) * rows + at] = sum * x_scales[before + column];
         }
     }
 }

@@ -1,7 +1,7 @@
-// Up to eight vectors of singles to halves in the order in which matmul_few's lanes need them, each times a power of two, so
+// Vectors of singles to halves, eight by eight, in the order in which matmul_few's lanes need them, each times a power of two, so
 // that its largest magnitude comes to lie between 512 and 1024: halves have no more than 65504.
 // Reference: `half::f16` of the numbers times that power.
-// Grid: a block for each of eight columns; those that are not there become zeros. Block: 256 threads.
+// Grid: a block for each column, a multiple of eight; those that are not there become zeros. Block: 256 threads.
 // Registers: 40 at most.
 #include "words.cuh"
 
@@ -37,11 +37,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) {
         scales[column] = back;
     }
+    u16 *eight = halves + u64(column / 8) * tiles * 512;
     for (u32 i = threadIdx.x; i < tiles * 64; i += THREADS) {
         // Lane 4 g + q has of column g the numbers 4 q to 4 q + 3 of each 16.
-        u32 lane = column * 4 + i % 16 / 4;
+        u32 lane = column % 8 * 4 + i % 16 / 4;
         u64 at = (u64(i / 64) * 32 + lane) * 16 + i % 64 / 16 * 4 + i % 4;
-        halves[at] = half_bits(i < count ? own[i] * power : 0.0f);
+        eight[at] = half_bits(i < count ? own[i] * power : 0.0f);
     }
 }
 KERNEL(pack_activations)

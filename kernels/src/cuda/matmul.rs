@@ -1,4 +1,4 @@
-//! Products of packed weights with few vectors.
+//! Products of packed weights with vectors.
 
 use super::launch::grid;
 use super::pack::{COLUMNS, ROWS};
@@ -6,7 +6,7 @@ use super::{Buffer, Device, NoDevice, failed, pack};
 use crate::Format;
 use cudarc::driver::{LaunchConfig, PushKernelArg};
 
-/// Vectors that are multiplied in the time of one.
+/// Vectors that are multiplied together, in the time of one where weights are large.
 pub const FEW: usize = 8;
 /// Weights that are not packed.
 const BF16: &str = "bf16";
@@ -48,7 +48,7 @@ impl Device {
         Ok(Some(Weights { format, kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
     }
 
-    /// The weights times each of `x`'s vectors, at most [`FEW`]; vector after vector. Numbers of `x` are rounded to half
+    /// The weights times each of `x`'s vectors; vector after vector, [`FEW`] at a time. Numbers of `x` are rounded to half
     /// precision, relative to the largest one of their vector, unless weights are bf16; sums are singles, in an order that only
     /// the device's number of multiprocessors changes.
     ///
@@ -56,11 +56,11 @@ impl Device {
     /// [`NoDevice`].
     ///
     /// # Panics
-    /// When `x` are no whole vectors, or more.
-    pub fn matmul_few(&self, weights: &Weights, x: &Buffer<f32>) -> Result<Buffer<f32>, NoDevice> {
+    /// When `x` are no whole vectors.
+    pub fn matmul(&self, weights: &Weights, x: &Buffer<f32>) -> Result<Buffer<f32>, NoDevice> {
         let Weights { rows, columns, .. } = *weights;
         let vectors = x.len() / columns;
-        assert!(x.len().is_multiple_of(columns) && vectors <= FEW, "{} numbers for {columns} columns", x.len());
+        assert!(x.len().is_multiple_of(columns), "{} numbers for {columns} columns", x.len());
         if weights.format == BF16 {
             return self.matmul_few_bf16(weights, x, vectors);
         }
@@ -76,7 +76,7 @@ impl Device {
         launch.arg(&halves.room).arg(&x_scales.room).arg(&mut y.room);
         numbers.iter().for_each(|number| _ = launch.arg(number));
         if let Some(one) = grid((row_tiles * usize::from(vectors > 0)) as u64)? {
-            let grid_dim = (one.grid_dim.0, parts as u32, 1);
+            let grid_dim = (one.grid_dim.0, parts as u32, vectors.div_ceil(FEW) as u32);
             // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and
             // writes `vectors` times `rows` numbers for each part.
             unsafe { launch.launch(LaunchConfig { grid_dim, ..one }) }.map_err(failed("launch matmul_few"))?;
@@ -86,19 +86,22 @@ impl Device {
 
     fn matmul_few_bf16(&self, weights: &Weights, x: &Buffer<f32>, vectors: usize) -> Result<Buffer<f32>, NoDevice> {
         const PER_BLOCK: usize = 32;
-        let mut y = self.room(vectors * weights.rows)?;
-        if vectors == 0 {
-            return Ok(y);
-        }
-        let kernel = self.modules.kernel("matmul_few_bf16", &format!("matmul_few_bf16_{vectors}"))?;
-        let numbers = [weights.rows, weights.columns].map(|n| n as u32);
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&weights.codes.room).arg(&x.room).arg(&mut y.room);
-        numbers.iter().for_each(|number| _ = launch.arg(number));
-        if let Some(grid) = grid(weights.rows.div_ceil(PER_BLOCK) as u64)? {
-            // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads at a
-            // time, and it writes `vectors` times `rows` numbers.
-            unsafe { launch.launch(grid) }.map_err(failed("launch matmul_few_bf16"))?;
+        let Weights { rows, columns, .. } = *weights;
+        let mut y = self.room(vectors * rows)?;
+        let numbers = [rows, columns].map(|n| n as u32);
+        for first in (0..vectors).step_by(FEW) {
+            let few = FEW.min(vectors - first);
+            let kernel = self.modules.kernel("matmul_few_bf16", &format!("matmul_few_bf16_{few}"))?;
+            let x = x.room.slice(first * columns..(first + few) * columns);
+            let mut y = y.room.slice_mut(first * rows..(first + few) * rows);
+            let mut launch = self.stream.launch_builder(&kernel);
+            launch.arg(&weights.codes.room).arg(&x).arg(&mut y);
+            numbers.iter().for_each(|number| _ = launch.arg(number));
+            if let Some(grid) = grid(rows.div_ceil(PER_BLOCK) as u64)? {
+                // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads
+                // at a time, and it writes `few` times `rows` numbers.
+                unsafe { launch.launch(grid) }.map_err(failed("launch matmul_few_bf16"))?;
+            }
         }
         Ok(y)
     }
@@ -109,14 +112,15 @@ impl Device {
         columns: usize,
         tiles: usize,
     ) -> Result<(Buffer<u8>, Buffer<f32>), NoDevice> {
-        let (mut halves, mut scales) = (self.room(tiles * COLUMNS * FEW * 2)?, self.room(FEW)?);
+        let eights = (x.len() / columns).div_ceil(FEW);
+        let (mut halves, mut scales) = (self.room(eights * tiles * COLUMNS * FEW * 2)?, self.room(eights * FEW)?);
         let kernel = self.modules.kernel("pack_activations", "pack_activations")?;
         let numbers = [columns, tiles, x.len() / columns].map(|n| n as u32);
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&x.room).arg(&mut halves.room).arg(&mut scales.room);
         numbers.iter().for_each(|number| _ = launch.arg(number));
-        if let Some(grid) = grid(FEW as u64)? {
-            // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes eight packed ones.
+        if let Some(grid) = grid((eights * FEW) as u64)? {
+            // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes all packed ones.
             unsafe { launch.launch(grid) }.map_err(failed("launch pack_activations"))?;
         }
         Ok((halves, scales))

@@ -106,10 +106,10 @@ fn multiplies() {
 fn multiplies_on(device: &Device) {
     for (n, name) in products::FORMATS.into_iter().chain(["bf16"]).enumerate() {
         // One part, and as many as a few rows on several multiprocessors ask for.
-        for (rows, columns, vectors) in [(50, 512, 1 + n), (3, 64 * 40, 8), (16, 256, 0)] {
+        for (rows, columns, vectors) in [(50, 512, 1 + n), (3, 64 * 40, 8), (16, 256, 0), (17, 256, 19)] {
             let problem = Problem::new(name, rows, columns, vectors);
             let weights = device.upload_weights(problem.format, columns, &problem.weights).unwrap().unwrap();
-            let y = device.matmul_few(&weights, &device.upload(&problem.x).unwrap()).unwrap();
+            let y = device.matmul(&weights, &device.upload(&problem.x).unwrap()).unwrap();
             problem.check(&device.download(&y).unwrap(), "on a device");
         }
     }

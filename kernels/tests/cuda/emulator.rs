@@ -131,8 +131,14 @@ fn run(command: &mut Command) -> Result<(), String> {
 
 impl Emulator {
     /// The buffers after a launch of blocks of 256 threads, in which nothing is wrong.
-    pub(crate) fn run(&self, kernel: &str, grid: [usize; 2], order: Order, arguments: &[Argument<'_>]) -> Vec<Vec<u8>> {
-        let grid = [grid[0] as u32, grid[1] as u32, 1];
+    pub(crate) fn run<const N: usize>(
+        &self,
+        kernel: &str,
+        grid: [usize; N],
+        order: Order,
+        arguments: &[Argument<'_>],
+    ) -> Vec<Vec<u8>> {
+        let grid = [0, 1, 2].map(|n| grid.get(n).map_or(1, |size| *size as u32));
         let launch = Launch { kernel, grid, block: [256, 1, 1], shared: 0, order };
         self.launch(&launch, arguments).unwrap_or_else(|e| panic!("{kernel}, {order:?}: {e}"))
     }

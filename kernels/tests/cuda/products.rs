@@ -1,4 +1,4 @@
-//! Products of packed weights with one to eight vectors.
+//! Products of packed weights with vectors.
 
 use crate::emulator::{Argument, Emulator, ORDERS, Order};
 use crate::{Noise, bytes, each, floats};
@@ -27,7 +27,7 @@ impl Problem {
         let how = Encoding { effort: Effort::Fast, ..Encoding::default() };
         format.encoder().unwrap()(Level::SCALAR, &values, &how, &mut weights).unwrap();
         let sizes = [1.0, 1e6, 1e-9, 0.0, 300.0, 1e-40, 7e4, 1e30];
-        let x = (0..vectors * columns).map(|n| noise.number() * sizes[n / columns]).collect();
+        let x = (0..vectors * columns).map(|n| noise.number() * sizes[n / columns % sizes.len()]).collect();
         Problem { format, rows, columns, weights, x }
     }
 
@@ -72,14 +72,15 @@ fn products(emulator: &Emulator, problem: &Problem, parts: usize, order: Order) 
     let Problem { format, rows, columns, weights, x } = problem;
     let Packed { codes, scales, heads } = pack(format, *columns, weights).unwrap();
     let (tiles, vectors) = (columns.div_ceil(64), x.len() / columns);
+    let eights = vectors.div_ceil(8);
     let packed = emulator.run(
         "pack_activations",
-        [8, 1],
+        [8 * eights, 1],
         order,
         &[
             Argument::Buffer(&bytes(x)),
-            Argument::Buffer(&room(tiles * 1024)),
-            Argument::Buffer(&room(32)),
+            Argument::Buffer(&room(eights * tiles * 1024)),
+            Argument::Buffer(&room(eights * 32)),
             Argument::Value(&number(*columns)),
             Argument::Value(&number(tiles)),
             Argument::Value(&number(vectors)),
@@ -92,7 +93,7 @@ fn products(emulator: &Emulator, problem: &Problem, parts: usize, order: Order) 
     let numbers = [*rows, tiles, vectors].map(number);
     arguments.extend(numbers.iter().map(|number| Argument::Value(number)));
     let kernel = format!("matmul_few_{}", format.name);
-    let y = emulator.run(&kernel, [rows.div_ceil(16), parts], order, &arguments).pop().unwrap();
+    let y = emulator.run(&kernel, [rows.div_ceil(16), parts, eights], order, &arguments).pop().unwrap();
     let summed = emulator.run(
         "sum_parts",
         [count.div_ceil(256), 1],
@@ -130,13 +131,13 @@ fn products_of_bf16_are_exact_but_for_their_sums() {
     });
 }
 
-/// Every format, one to eight vectors, rows and columns that fill no tile, one part and several.
+/// Every format, one to nine vectors, rows and columns that fill no tile, one part and several.
 #[test]
 fn products_are_those_of_decoded_weights() {
     each(|emulator, _| {
         for name in FORMATS {
             let block = Format::by_name(name).unwrap().block;
-            for vectors in 1..=8 {
+            for vectors in 1..=9 {
                 let order = ORDERS[vectors % ORDERS.len()];
                 let (rows, columns) = ([1, 16, 37, 5][vectors % 4], block * [1, 3, 2, 5][vectors / 2 % 4]);
                 let problem = Problem::new(name, rows, columns, vectors);
