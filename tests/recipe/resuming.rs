@@ -86,7 +86,7 @@ fn a_run_goes_on_with_the_tensors_that_are_left() {
     assert!(go(&whole, &Silent).unwrap().iter().all(|result| result.finished == 0));
     assert!(cached(&whole, "journal").is_empty());
     let folder = workshop(THREE);
-    stop_after(&folder, 2_000_000);
+    stop_after(&folder, 8_000_000);
     assert_eq!(cached(&folder, "journal").len(), 3);
     assert!(!folder.path().join("build").exists());
     // As a kill leaves it: what is there is one line less, and half of one.
@@ -95,7 +95,7 @@ fn a_run_goes_on_with_the_tensors_that_are_left() {
         assert!(text.lines().count() > 4, "{text}");
         fs::write(&journal, &text[..text.len() - 100]).unwrap();
     }
-    stop_after(&folder, 1_000_000);
+    stop_after(&folder, 4_000_000);
     let results = go(&folder, &Silent).unwrap();
     assert!(results.iter().all(|result| result.finished > 4), "{results:?}");
     assert!(results.iter().all(|result| result.copied == 0), "{results:?}");
@@ -108,7 +108,7 @@ fn what_is_not_as_the_journal_says_is_made_again() {
     let whole = workshop(THREE);
     go(&whole, &Silent).unwrap();
     let folder = workshop(THREE);
-    stop_after(&folder, 2_000_000);
+    stop_after(&folder, 8_000_000);
     let [partial] = &cached(&folder, "small-Q4_K_M.gguf.partial")[..] else { panic!("one output") };
     let mut bytes = fs::read(partial).unwrap();
     let middle = bytes.len() / 8;
