@@ -143,8 +143,9 @@ impl Planned<'_> {
         Ok(reasons)
     }
 
-    /// Outputs that are older than an input become as new as the present: what they hold is up to date, and build systems tell
-    /// that by times.
+    /// Outputs that are older than an input become as new as the newest of them: what they hold is up to date, and build systems
+    /// tell that by times. They do not become newer: the clock is ahead of the times that files get by a tick of up to 10 ms, and
+    /// what is written within that would seem old.
     ///
     /// # Errors
     /// [`crate::Error::Io`].
@@ -155,7 +156,7 @@ impl Planned<'_> {
         let newest = newest.into_iter().max().unwrap_or(SystemTime::UNIX_EPOCH);
         for file in self.recipe.outputs.iter().map(|output| &output.file).filter(|file| file.exists()) {
             if time(file)? < newest {
-                let touched = File::open(file).and_then(|opened| opened.set_modified(SystemTime::now()));
+                let touched = File::open(file).and_then(|opened| opened.set_modified(newest));
                 touched.map_err(Error::io("write", file))?;
             }
         }
