@@ -141,10 +141,11 @@ impl<'a> Running<'a> {
         if let Some(journal) = task.journal {
             found.extend(journal.find(&task)?);
         }
-        let in_place = found.iter().filter(|(_, found)| found.is_in_place());
-        let bytes = in_place.flat_map(|(n, _)| piece::pieces_of(*n, &job.plan.tensors[*n]).map(move |p| (n, p)));
-        progress.resume(bytes.map(|(n, piece)| piece.stored_bytes(&job.plan.tensors[*n]) as u64).sum());
-        Ok(Running { task, scales: Scales::read(&job.plan, source, level)?, keys, found })
+        let running = Running { task, scales: Scales::read(&job.plan, source, level)?, keys, found };
+        let in_place = running.found.iter().filter(|(_, found)| found.is_in_place());
+        let stored = in_place.filter_map(|(n, _)| running.stored(&job.plan.tensors[*n]));
+        progress.resume(stored.map(|stored| stored.bytes).sum());
+        Ok(running)
     }
 
     /// Let a run after this one go on from here.

@@ -10,14 +10,6 @@ constexpr u32 WARPS = 8;
 // Numbers of a head that a lane has.
 constexpr u32 EACH = 8;
 
-__device__ __forceinline__ float warp_sum(float own) {
-#pragma unroll
-    for (u32 with = 16; with > 0; with /= 2) {
-        own += __shfl_xor_sync(0xffffffffu, own, with);
-    }
-    return own;
-}
-
 // queries and out: of each token, gridDim.x heads. keys and values: of each of their heads, `room` positions. The first token
 // is at `position`; `group` heads share keys and values.
 extern "C" __global__ void __launch_bounds__(WARPS * 32)

@@ -22,26 +22,35 @@ struct Rows {
 
 // Codes of four bits: nibble e and 4 + e of word w belong to a[e] of the w-th product.
 struct Nibbles {
-    static const u32 LOADS = 1;
     uint4 words;
     __device__ void load(const uint4 *codes, u64 tile, u32 lane) { words = codes[tile * 32 + lane]; }
     __device__ u32 word(u32 w) const { return w == 0 ? words.x : w == 1 ? words.y : w == 2 ? words.z : words.w; }
     __device__ u32 pair(u32 w, u32 e) const { return word(w) >> (4 * e) & 0x000f000f; }
 };
 
-// A row's scale in half precision for each 32 values.
-struct Halves32 {
-    static const u32 SUB = 2;
+// No minimums.
+struct Unshifted {
     static const bool SHIFTED = false;
-    static const u32 SCALE_BYTES = 4, HEAD_BYTES = 0;
-    static __device__ float scale(const Rows &rows, u32 r, u32 sub) { return half_value(u16(rows.scales[r] >> (16 * sub))); }
     static __device__ float shift(const Rows &, u32, u32) { return 0; }
 };
 
-struct PackedQ4_0 : Halves32 {
-    Nibbles codes;
-    __device__ void load(const uint4 *from, u64 tile, u32 lane) { codes.load(from, tile, lane); }
-    __device__ u32 fragment(u32 w, u32 e) const { return integers_as_halves(codes.pair(w, e), 8); }
+// A row's scale in half precision for each 32 values.
+struct Halves32 : Unshifted {
+    static const u32 SUB = 2;
+    static const u32 SCALE_BYTES = 4, HEAD_BYTES = 0;
+    static __device__ float scale(const Rows &rows, u32 r, u32 sub) { return half_value(u16(rows.scales[r] >> (16 * sub))); }
+};
+
+// A row's head in half precision, and signed bytes that it multiplies.
+struct SignedBytes : Unshifted {
+    static const u32 HEAD_BYTES = 2;
+    static __device__ float scale(const Rows &rows, u32 r, u32 sub) {
+        return half_value(u16(rows.heads[r])) * float(i8(rows.scales[r] >> (8 * sub)));
+    }
+};
+
+struct PackedQ4_0 : Nibbles, Halves32 {
+    __device__ u32 fragment(u32 w, u32 e) const { return integers_as_halves(pair(w, e), 8); }
 };
 
 struct PackedQ8_0 : Halves32 {
@@ -58,30 +67,23 @@ struct PackedQ8_0 : Halves32 {
     }
 };
 
-struct PackedMxfp4 {
+struct PackedMxfp4 : Nibbles, Unshifted {
     static const u32 SUB = 2;
-    static const bool SHIFTED = false;
     static const u32 SCALE_BYTES = 2, HEAD_BYTES = 0;
-    Nibbles codes;
-    __device__ void load(const uint4 *from, u64 tile, u32 lane) { codes.load(from, tile, lane); }
     // The bits of a half are those of E2M1, an exponent of 14 further down; twice that number.
     __device__ u32 fragment(u32 w, u32 e) const {
-        u32 pair = codes.pair(w, e);
-        return times_halves((pair & 0x00080008) << 12 | (pair & 0x00070007) << 9, 0x78007800);
+        u32 codes = pair(w, e);
+        return times_halves((codes & 0x00080008) << 12 | (codes & 0x00070007) << 9, 0x78007800);
     }
     static __device__ float scale(const Rows &rows, u32 r, u32 sub) {
         u32 e = rows.scales[r] >> (8 * sub) & 255;
         return __uint_as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
     }
-    static __device__ float shift(const Rows &, u32, u32) { return 0; }
 };
 
-struct PackedIq4Xs {
+struct PackedIq4Xs : Nibbles, SignedBytes {
     static const u32 SUB = 2;
-    static const bool SHIFTED = false;
-    static const u32 SCALE_BYTES = 2, HEAD_BYTES = 2;
-    Nibbles codes;
-    __device__ void load(const uint4 *from, u64 tile, u32 lane) { codes.load(from, tile, lane); }
+    static const u32 SCALE_BYTES = 2;
     // The numbers of four nibbles, 128 more than they are: eight of the table's sixteen at a time, and of both the one that
     // the upper bit says.
     static __device__ u32 numbers(u32 nibbles) {
@@ -90,23 +92,17 @@ struct PackedIq4Xs {
         return __byte_perm(low, high, 0x3210 | (nibbles & 0x8888) >> 1);
     }
     __device__ u32 fragment(u32 w, u32 e) const {
-        u32 word = codes.word(w);
-        u32 pair = __byte_perm(numbers(word & 0xffff), numbers(word >> 16), e | (4 + e) << 8);
-        return integers_as_halves(pair & 0x00ff00ff, 128);
+        u32 codes = word(w);
+        u32 both = __byte_perm(numbers(codes & 0xffff), numbers(codes >> 16), e | (4 + e) << 8);
+        return integers_as_halves(both & 0x00ff00ff, 128);
     }
-    static __device__ float scale(const Rows &rows, u32 r, u32 sub) {
-        return half_value(u16(rows.heads[r])) * float(i8(rows.scales[r] >> (8 * sub)));
-    }
-    static __device__ float shift(const Rows &, u32, u32) { return 0; }
 };
 
-struct PackedQ4K {
+struct PackedQ4K : Nibbles {
     static const u32 SUB = 2;
     static const bool SHIFTED = true;
     static const u32 SCALE_BYTES = 4, HEAD_BYTES = 4;
-    Nibbles codes;
-    __device__ void load(const uint4 *from, u64 tile, u32 lane) { codes.load(from, tile, lane); }
-    __device__ u32 fragment(u32 w, u32 e) const { return integers_as_halves(codes.pair(w, e), 0); }
+    __device__ u32 fragment(u32 w, u32 e) const { return integers_as_halves(pair(w, e), 0); }
     static __device__ float scale(const Rows &rows, u32 r, u32 sub) {
         return half_value(u16(rows.heads[r])) * float(rows.scales[r] >> (16 * sub) & 255);
     }
@@ -115,27 +111,21 @@ struct PackedQ4K {
     }
 };
 
-struct PackedQ6K {
+struct PackedQ6K : Nibbles, SignedBytes {
     static const u32 SUB = 1;
-    static const bool SHIFTED = false;
-    static const u32 SCALE_BYTES = 4, HEAD_BYTES = 2;
+    static const u32 SCALE_BYTES = 4;
     // Low halves as in Nibbles; of the upper pairs of bits, half-word w has those of the w-th product: pairs e and 4 + e.
-    Nibbles codes;
     uint2 upper;
     __device__ void load(const uint4 *from, u64 tile, u32 lane) {
         const uint4 *own = from + tile * 48;
-        codes.load(own, 0, lane);
+        Nibbles::load(own, 0, lane);
         upper = reinterpret_cast<const uint2 *>(own + 32)[lane];
     }
     __device__ u32 fragment(u32 w, u32 e) const {
         u32 half = (w < 2 ? upper.x : upper.y) >> (16 * (w % 2)) & 0xffff;
         u32 spread = (half & 0xff) | (half & 0xff00) << 8;
-        return integers_as_halves(codes.pair(w, e) | (spread >> (2 * e) & 0x00030003) << 4, 32);
+        return integers_as_halves(pair(w, e) | (spread >> (2 * e) & 0x00030003) << 4, 32);
     }
-    static __device__ float scale(const Rows &rows, u32 r, u32 sub) {
-        return half_value(u16(rows.heads[r])) * float(i8(rows.scales[r] >> (8 * sub)));
-    }
-    static __device__ float shift(const Rows &, u32, u32) { return 0; }
 };
 
 // SIZE bytes, which stand at a multiple of that.

@@ -8,14 +8,6 @@
 constexpr u32 WARPS = 8;
 constexpr u32 ROWS = 4;
 
-__device__ __forceinline__ float warp_sum(float own) {
-#pragma unroll
-    for (u32 with = 16; with > 0; with /= 2) {
-        own += __shfl_xor_sync(0xffffffffu, own, with);
-    }
-    return own;
-}
-
 // `length` is a multiple of 8, and so are the addresses' places.
 template <u32 COLUMNS>
 __device__ __forceinline__ void matmul_few(const uint4 *w, const float4 *x, float *y, u32 rows, u32 length) {

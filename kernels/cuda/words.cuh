@@ -57,3 +57,12 @@ __device__ __forceinline__ float bf16_value(u16 bits) { return __uint_as_float(u
 __device__ __forceinline__ bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000) != 0x7f800000; }
 
 __device__ __forceinline__ float magnitude(float value) { return __uint_as_float(__float_as_uint(value) & 0x7fffffff); }
+
+// The sum over the warp, in every lane.
+__device__ __forceinline__ float warp_sum(float own) {
+#pragma unroll
+    for (u32 with = 16; with > 0; with /= 2) {
+        own += __shfl_xor_sync(0xffffffffu, own, with);
+    }
+    return own;
+}

@@ -126,9 +126,9 @@ impl Planned<'_> {
         let told =
             |what: String, locked: &Locked| format!("the result of {what} ({}) is not in the cache", locked.blake3);
         let passes = (0..then.pass.len()).rev().take_while(|n| !has(&then.key_of_pass(*n), &then.pass[*n]));
-        let passes: Vec<usize> = passes.filter(|n| then.pass[*n].made_at.is_some()).collect();
-        let mut missing: Vec<String> =
-            passes.iter().rev().map(|n| told(format!("pass {}", n + 1), &then.pass[*n])).collect();
+        let passes = passes.filter(|n| then.pass[*n].made_at.is_some());
+        let mut missing: Vec<String> = passes.map(|n| told(format!("pass {}", n + 1), &then.pass[n])).collect();
+        missing.reverse();
         for (n, locked) in then.statistics.iter().enumerate() {
             if !has(&then.key_of_statistics(n), locked) {
                 missing.push(told(format!("statistics {}", n + 1), locked));

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What was finished of one output.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ struct Finished {
 
 /// So many times what it takes to wait for the disk, a run goes on before it waits again.
 const PATIENCE: u32 = 20;
+/// What a run lasts before it waits for the disk at all: so much can be made again.
+const FIRST: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// That at `path` for an output with this layout, empty where there is none.
@@ -71,7 +73,7 @@ impl Journal {
         let whole: String = [head.as_str()].iter().chain(&lines).map(|line| format!("{line}\n")).collect();
         write_file(path, whole.into_bytes(), true)?;
         let file = File::options().append(true).open(path).map_err(Error::io("open", path))?;
-        let now = Now { file, pieces: HashMap::new(), waiting: Vec::new(), due: Some(Instant::now()) };
+        let now = Now { file, pieces: HashMap::new(), waiting: Vec::new(), due: Some(Instant::now() + FIRST) };
         Ok(Journal { path: path.to_owned(), before, now: Mutex::new(now) })
     }
 

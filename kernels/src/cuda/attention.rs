@@ -1,8 +1,8 @@
 //! Keys and values in a device's memory, and attention over them.
 
-use super::launch::grid;
-use super::{Buffer, Device, NoDevice, failed};
-use cudarc::driver::{LaunchConfig, PushKernelArg};
+use super::launch::start;
+use super::{Buffer, Device, NoDevice};
+use cudarc::driver::PushKernelArg;
 
 /// Numbers of a head at most.
 pub const HEAD: usize = 256;
@@ -55,10 +55,8 @@ impl Device {
             let mut launch = self.stream.launch_builder(&kernel);
             launch.arg(&from.room).arg(&mut to.room);
             numbers.iter().for_each(|number| _ = launch.arg(number));
-            if let Some(grid) = grid(tokens as u64)? {
-                // SAFETY: the kernel takes these arguments, and writes to positions that there is room for.
-                unsafe { launch.launch(grid) }.map_err(failed("launch keep"))?;
-            }
+            // SAFETY: the kernel takes these arguments, and writes to positions that there is room for.
+            unsafe { start(launch, [tokens, 1, 1], "launch keep") }?;
         }
         Ok(())
     }
@@ -90,12 +88,9 @@ impl Device {
         launch.arg(&queries.room).arg(&kept.keys.room).arg(&kept.values.room).arg(&mut out.room);
         numbers.iter().for_each(|number| _ = launch.arg(number));
         launch.arg(&scale);
-        if let Some(one) = grid((own * usize::from(tokens > 0)) as u64)? {
-            let grid_dim = (one.grid_dim.0, tokens as u32, 1);
-            // SAFETY: the kernel takes these arguments, reads positions that there is room for, and writes one head of one token
-            // for each block.
-            unsafe { launch.launch(LaunchConfig { grid_dim, ..one }) }.map_err(failed("launch attention"))?;
-        }
+        // SAFETY: the kernel takes these arguments, reads positions that there is room for, and writes one head of one token for
+        // each block.
+        unsafe { start(launch, [own, tokens, 1], "launch attention") }?;
         Ok(out)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Buffer, Device, NoDevice, failed};
 use crate::Format;
-use cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use cudarc::driver::{LaunchArgs, LaunchConfig, PushKernelArg};
 
 /// Of a block of every kernel here.
 const THREADS: u32 = 256;
@@ -27,7 +27,7 @@ impl Device {
     /// # Panics
     /// For a format without a decoder, and for bytes that are no whole blocks.
     pub fn dequantize(&self, format: &Format, blocks: &Buffer<u8>) -> Result<Buffer<f32>, NoDevice> {
-        const PER_BLOCK: u64 = 1024;
+        const PER_BLOCK: usize = 1024;
         assert!(
             format.decoder().is_some() && blocks.len().is_multiple_of(format.bytes),
             "{format:?}, {}",
@@ -36,13 +36,11 @@ impl Device {
         let count = blocks.len() / format.bytes * format.block;
         let mut values = self.room(count)?;
         let kernel = self.modules.kernel("dequantize", &format!("dequantize_{}", format.name))?;
-        let count = count as u64;
+        let number = count as u64;
         let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&blocks.room).arg(&mut values.room).arg(&count);
-        if let Some(grid) = grid(count.div_ceil(PER_BLOCK))? {
-            // SAFETY: the kernel takes these arguments, reads `count` values' blocks, and writes `count` values.
-            unsafe { launch.launch(grid) }.map_err(failed("launch dequantize"))?;
-        }
+        launch.arg(&blocks.room).arg(&mut values.room).arg(&number);
+        // SAFETY: the kernel takes these arguments, reads `count` values' blocks, and writes `count` values.
+        unsafe { start(launch, [count.div_ceil(PER_BLOCK), 1, 1], "launch dequantize") }?;
         Ok(values)
     }
 
@@ -54,18 +52,16 @@ impl Device {
     /// # Panics
     /// For values that are no whole blocks.
     pub fn encode_q8_0(&self, values: &Buffer<f32>) -> Result<(Buffer<u8>, Vec<Outcome>), NoDevice> {
-        const PER_BLOCK: u64 = 8;
+        const PER_BLOCK: usize = 8;
         assert!(values.len().is_multiple_of(32), "{}", values.len());
         let count = values.len() / 32;
         let (mut blocks, mut bad) = (self.room(count * 34)?, self.room(count)?);
-        let kernel: CudaFunction = self.modules.kernel("encode_q8_0", "encode_q8_0")?;
-        let count = count as u64;
+        let kernel = self.modules.kernel("encode_q8_0", "encode_q8_0")?;
+        let number = count as u64;
         let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&values.room).arg(&mut blocks.room).arg(&mut bad.room).arg(&count);
-        if let Some(grid) = grid(count.div_ceil(PER_BLOCK))? {
-            // SAFETY: the kernel takes these arguments, reads 32 values of each block, and writes its 34 bytes and its outcome.
-            unsafe { launch.launch(grid) }.map_err(failed("launch encode_q8_0"))?;
-        }
+        launch.arg(&values.room).arg(&mut blocks.room).arg(&mut bad.room).arg(&number);
+        // SAFETY: the kernel takes these arguments, reads 32 values of each block, and writes its 34 bytes and its outcome.
+        unsafe { start(launch, [count.div_ceil(PER_BLOCK), 1, 1], "launch encode_q8_0") }?;
         let outcome = |bad: u8| match bad {
             0 => Outcome::Encoded,
             1 => Outcome::NonFinite,
@@ -75,13 +71,20 @@ impl Device {
     }
 }
 
-/// So many blocks; `None` for none, which is no launch.
-pub(super) fn grid(blocks: u64) -> Result<Option<LaunchConfig>, NoDevice> {
-    let most = i32::MAX as u64;
-    if blocks > most {
-        let reason = format!("{blocks} blocks, a grid has {most}");
-        return Err(NoDevice::Failed { what: "launch a kernel", reason });
+/// Launch a kernel with a grid of blocks of [`THREADS`] threads; none of them is no launch.
+///
+/// # Safety
+/// The kernel takes the arguments that were given, and with this grid it reads and writes no more than is there.
+pub(super) unsafe fn start(mut launch: LaunchArgs<'_>, grid: [usize; 3], what: &'static str) -> Result<(), NoDevice> {
+    const MOST: [usize; 3] = [i32::MAX as usize, u16::MAX as usize, u16::MAX as usize];
+    if grid.contains(&0) {
+        return Ok(());
     }
-    let config = LaunchConfig { grid_dim: (blocks as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-    Ok((blocks > 0).then_some(config))
+    if grid.iter().zip(MOST).any(|(blocks, most)| *blocks > most) {
+        return Err(NoDevice::Failed { what, reason: format!("a grid of {grid:?} blocks, the largest is {MOST:?}") });
+    }
+    let [x, y, z] = grid.map(|blocks| blocks as u32);
+    let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+    // SAFETY: the caller's promise.
+    unsafe { launch.launch(config) }.map(drop).map_err(failed(what))
 }

@@ -1,10 +1,10 @@
 //! Products of packed weights with vectors.
 
-use super::launch::grid;
+use super::launch::start;
 use super::pack::{COLUMNS, ROWS};
-use super::{Buffer, Device, NoDevice, failed, pack};
+use super::{Buffer, Device, NoDevice, pack};
 use crate::Format;
-use cudarc::driver::{LaunchConfig, PushKernelArg};
+use cudarc::driver::PushKernelArg;
 
 /// Vectors that are multiplied together, in the time of one where weights are large.
 pub const FEW: usize = 8;
@@ -75,12 +75,9 @@ impl Device {
         launch.arg(&weights.codes.room).arg(&weights.scales.room).arg(&weights.heads.room);
         launch.arg(&halves.room).arg(&x_scales.room).arg(&mut y.room);
         numbers.iter().for_each(|number| _ = launch.arg(number));
-        if let Some(one) = grid((row_tiles * usize::from(vectors > 0)) as u64)? {
-            let grid_dim = (one.grid_dim.0, parts as u32, vectors.div_ceil(FEW) as u32);
-            // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and
-            // writes `vectors` times `rows` numbers for each part.
-            unsafe { launch.launch(LaunchConfig { grid_dim, ..one }) }.map_err(failed("launch matmul_few"))?;
-        }
+        // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and writes
+        // `vectors` times `rows` numbers for each part.
+        unsafe { start(launch, [row_tiles, parts, vectors.div_ceil(FEW)], "launch matmul_few") }?;
         if parts == 1 { Ok(y) } else { self.sum_parts(&y, vectors * rows, parts) }
     }
 
@@ -97,11 +94,9 @@ impl Device {
             let mut launch = self.stream.launch_builder(&kernel);
             launch.arg(&weights.codes.room).arg(&x).arg(&mut y);
             numbers.iter().for_each(|number| _ = launch.arg(number));
-            if let Some(grid) = grid(rows.div_ceil(PER_BLOCK) as u64)? {
-                // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads
-                // at a time, and it writes `few` times `rows` numbers.
-                unsafe { launch.launch(grid) }.map_err(failed("launch matmul_few_bf16"))?;
-            }
+            // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads
+            // at a time, and it writes `few` times `rows` numbers.
+            unsafe { start(launch, [rows.div_ceil(PER_BLOCK), 1, 1], "launch matmul_few_bf16") }?;
         }
         Ok(y)
     }
@@ -119,10 +114,8 @@ impl Device {
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&x.room).arg(&mut halves.room).arg(&mut scales.room);
         numbers.iter().for_each(|number| _ = launch.arg(number));
-        if let Some(grid) = grid((eights * FEW) as u64)? {
-            // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes all packed ones.
-            unsafe { launch.launch(grid) }.map_err(failed("launch pack_activations"))?;
-        }
+        // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes all packed ones.
+        unsafe { start(launch, [eights * FEW, 1, 1], "launch pack_activations") }?;
         Ok((halves, scales))
     }
 
@@ -132,10 +125,8 @@ impl Device {
         let (wide, number) = (count as u64, number as u32);
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&parts.room).arg(&mut y.room).arg(&wide).arg(&number);
-        if let Some(grid) = grid(wide.div_ceil(256))? {
-            // SAFETY: the kernel takes these arguments, reads `number` parts of `count` numbers, and writes `count`.
-            unsafe { launch.launch(grid) }.map_err(failed("launch sum_parts"))?;
-        }
+        // SAFETY: the kernel takes these arguments, reads `number` parts of `count` numbers, and writes `count`.
+        unsafe { start(launch, [count.div_ceil(256), 1, 1], "launch sum_parts") }?;
         Ok(y)
     }
 }

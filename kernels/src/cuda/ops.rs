@@ -1,11 +1,11 @@
 //! What a model computes between products.
 
-use super::launch::grid;
-use super::{Buffer, Device, NoDevice, failed};
+use super::launch::start;
+use super::{Buffer, Device, NoDevice};
 use cudarc::driver::PushKernelArg;
 
 /// Values of a block, for what is computed value by value.
-const THREADS: u64 = 256;
+const THREADS: usize = 256;
 
 impl Device {
     /// Each row of `x`, which are as long as `weight`, as [`crate::ops::rms_norm`] makes it.
@@ -22,10 +22,8 @@ impl Device {
         let length = weight.len() as u32;
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&x.room).arg(&weight.room).arg(&mut y.room).arg(&length).arg(&eps);
-        if let Some(grid) = grid((x.len() / weight.len().max(1)) as u64)? {
-            // SAFETY: the kernel takes these arguments, and reads and writes one row of `length` numbers for each block.
-            unsafe { launch.launch(grid) }.map_err(failed("launch rms_norm"))?;
-        }
+        // SAFETY: the kernel takes these arguments, and reads and writes one row of `length` numbers for each block.
+        unsafe { start(launch, [x.len() / weight.len().max(1), 1, 1], "launch rms_norm") }?;
         Ok(y)
     }
 
@@ -67,10 +65,8 @@ impl Device {
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&mut x.room).arg(&turns.room);
         numbers.iter().for_each(|number| _ = launch.arg(number));
-        if let Some(grid) = grid(tokens as u64)? {
-            // SAFETY: the kernel takes these arguments, and reads and writes the heads of one token for each block.
-            unsafe { launch.launch(grid) }.map_err(failed("launch rope"))?;
-        }
+        // SAFETY: the kernel takes these arguments, and reads and writes the heads of one token for each block.
+        unsafe { start(launch, [tokens, 1, 1], "launch rope") }?;
         Ok(())
     }
 
@@ -80,10 +76,8 @@ impl Device {
         let kernel = self.modules.kernel("elementwise", kernel)?;
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&mut x.room).arg(&y.room).arg(&count);
-        if let Some(grid) = grid(count.div_ceil(THREADS))? {
-            // SAFETY: the kernels take these arguments, read `count` numbers of both, and write those of the first.
-            unsafe { launch.launch(grid) }.map_err(failed("launch a kernel"))?;
-        }
+        // SAFETY: the kernels take these arguments, read `count` numbers of both, and write those of the first.
+        unsafe { start(launch, [x.len.div_ceil(THREADS), 1, 1], "launch a kernel") }?;
         Ok(())
     }
 }

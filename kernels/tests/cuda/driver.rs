@@ -4,7 +4,7 @@
 use crate::emulator::{Build, built};
 use crate::ops::{ATTENDING, Attending};
 use crate::products::{self, Problem};
-use crate::{Noise, bits};
+use crate::{Noise, bits, python};
 use std::process::Command;
 use tersor_kernels::cuda::{Device, NoDevice, Outcome};
 use tersor_kernels::{Effort, Encoding, FORMATS, Format, Level};
@@ -41,12 +41,7 @@ fn kernels_are_launched() {
 /// Where NVRTC is, kernels are compiled for the device's own architecture.
 #[test]
 fn kernels_are_compiled_where_nvrtc_is() {
-    let Ok(python) = std::env::var("TERSOR_PYTHON") else {
-        println!(
-            "skipped: NVRTC; set TERSOR_PYTHON to an interpreter with the packages of tests/interop/requirements.txt"
-        );
-        return;
-    };
+    let Some(python) = python("NVRTC") else { return };
     let find = "import site; print(site.getsitepackages()[0] + '/nvidia/cuda_nvrtc/lib')";
     let found = Command::new(python).args(["-c", find]).output().unwrap();
     let folder = String::from_utf8(found.stdout).unwrap();

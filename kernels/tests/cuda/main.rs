@@ -23,6 +23,16 @@ fn each(test: impl Fn(&Emulator, Build)) {
     }
 }
 
+/// The interpreter that has NVRTC; without it, what is skipped is said.
+fn python(skipped: &str) -> Option<String> {
+    let python = std::env::var("TERSOR_PYTHON").ok();
+    if python.is_none() {
+        let packages = "the packages of tests/interop/requirements.txt";
+        println!("skipped: {skipped}; set TERSOR_PYTHON to an interpreter with {packages}");
+    }
+    python
+}
+
 /// The same noise every time.
 struct Noise(u64);
 
@@ -180,12 +190,7 @@ fn mistakes_are_found() {
 /// architecture.
 #[test]
 fn ptx_is_up_to_date_and_within_bounds() {
-    let Ok(python) = std::env::var("TERSOR_PYTHON") else {
-        println!(
-            "skipped: PTX; set TERSOR_PYTHON to an interpreter with the packages of tests/interop/requirements.txt"
-        );
-        return;
-    };
+    let Some(python) = python("PTX") else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/cuda/ptx.py");
     let done = std::process::Command::new(python).args([script, "check"]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
