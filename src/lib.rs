@@ -8,6 +8,7 @@ pub mod calib;
 pub mod chance;
 pub mod cli;
 pub mod conversion;
+mod digest;
 pub mod distill;
 pub mod error;
 pub mod eval;

@@ -230,8 +230,7 @@ impl Work<'_> {
         let t = &task.job.plan.tensors[piece.tensor];
         if let Some(found) = found.get(&piece.tensor) {
             self.hash_in_turn(number, queued, &[]);
-            found.read(piece, t, buffers)?;
-            task.write(piece.tensor, piece, &buffers.encoded)?;
+            found.copy(piece, task, buffers)?;
             self.progress.advance(piece.stored_bytes(t) as u64);
             return Ok(Done::default());
         }

@@ -36,6 +36,8 @@ pub struct Options {
     pub reuse: Option<Arc<Reuse>>,
     /// Where a run notes what it finished, for one after it that goes on.
     pub journal: Option<PathBuf>,
+    /// Hash what was written.
+    pub hashed: bool,
 }
 
 /// A job that is ready to run: everything is decided, nothing is written.
@@ -66,6 +68,8 @@ pub struct Built {
     pub measured: Measured,
     /// What was checked.
     pub checked: Checked,
+    /// BLAKE3 of each file, where that was asked for.
+    pub hashes: Vec<(PathBuf, blake3::Hash)>,
     /// From the first read to the last rename.
     pub time: Duration,
 }
@@ -96,7 +100,9 @@ impl Build {
     /// # Errors
     /// Whatever makes the job impossible.
     pub fn of(source: Source, conversion: &Conversion, options: Options) -> Result<Build> {
-        let reference = Mutex::new(load_reference(&source, conversion, &options));
+        // The tokenizer of an output that has others beside it was most likely checked before.
+        let checked = !options.no_verify && options.reuse.is_none();
+        let reference = Mutex::new(reference_of(&source, conversion).filter(|_| checked).and_then(load_reference));
         let job = resolve(&source, conversion)?;
         let target = options.output.clone().unwrap_or_else(|| default_output(&source, &job, conversion));
         let layout = layout(&job, &target)?;
@@ -118,15 +124,19 @@ impl Build {
     }
 
     fn check_tokens(&self, output: &Output) -> Result<usize> {
-        let started = self.reference.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(reference) = started.or_else(|| load_reference(&self.source, &self.conversion, &self.options)) else {
-            return Ok(0);
-        };
+        let Some(folder) = reference_of(&self.source, &self.conversion) else { return Ok(0) };
         let path = output.partial(0);
         let file = File::open(path).map_err(Error::io("open", path))?;
         let header = read_header(path, file, self.layout.files[0].len)?;
-        let load = || reference.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
-        verify::tokenizer(&header.metadata, &self.layout.files[0].path, load)
+        let load = || match self.reference.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(started) => started.join().unwrap_or_else(|p| std::panic::resume_unwind(p)),
+            None => tokenizer::reference(folder),
+        };
+        let check = || verify::tokenizer(&header.metadata, &self.layout.files[0].path, load);
+        match &self.options.reuse {
+            Some(reuse) => reuse.check_tokenizer(&header.metadata, check),
+            None => check(),
+        }
     }
 
     fn check_structure(&self, output: &Output) -> Result<()> {
@@ -189,13 +199,14 @@ pub fn write_all(builds: &[&Build], progress: &dyn Progress) -> Result<Vec<Built
         (measured, tokens.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
     });
     let (measured, texts) = (measured?, texts?);
-    let checked = begun.iter().zip(texts).map(|(begun, texts)| begun.check(texts)).collect::<Result<Vec<_>>>()?;
+    let settled = begun.iter().zip(texts).map(|(begun, texts)| begun.settle(texts)).collect::<Result<Vec<_>>>()?;
     if progress.cancelled() {
         return Err(Error::Interrupted);
     }
     begun.into_iter().try_for_each(Begun::commit)?;
     let time = started.elapsed();
-    Ok(measured.into_iter().zip(checked).map(|(measured, checked)| Built { measured, checked, time }).collect())
+    let built = |(measured, (checked, hashes))| Built { measured, checked, hashes, time };
+    Ok(measured.into_iter().zip(settled).map(built).collect())
 }
 
 /// A build under way.
@@ -228,6 +239,17 @@ impl<'a> Begun<'a> {
         if self.build.options.no_verify { Ok(0) } else { self.build.check_tokens(&self.output) }
     }
 
+    /// Check what was written, and hash it where that is asked for, while the disk takes it.
+    fn settle(&self, texts: usize) -> Result<(Checked, Vec<(PathBuf, blake3::Hash)>)> {
+        let hashed = || if self.build.options.hashed { self.output.hashes() } else { Ok(Vec::new()) };
+        std::thread::scope(|scope| {
+            let (synced, hashed) = (scope.spawn(|| self.output.sync()), scope.spawn(hashed));
+            let checked = self.check(texts)?;
+            synced.join().unwrap_or_else(|p| std::panic::resume_unwind(p))?;
+            Ok((checked, hashed.join().unwrap_or_else(|p| std::panic::resume_unwind(p))?))
+        })
+    }
+
     fn check(&self, texts: usize) -> Result<Checked> {
         if self.build.options.no_verify {
             return Ok(Checked::No);
@@ -242,18 +264,17 @@ impl<'a> Begun<'a> {
     }
 }
 
-/// Start to read tokenizer.json for the check after writing, beside everything that comes before it; `None` when there
-/// will be no such check.
-fn load_reference(
-    source: &Source,
-    conversion: &Conversion,
-    options: &Options,
-) -> Option<JoinHandle<Result<Option<Encoder<'static>>>>> {
-    let Origin::HuggingFace { folder, .. } = &source.origin else { return None };
-    if options.no_verify || conversion.container != Container::Gguf {
-        return None;
+/// The folder whose tokenizer.json the tokenizer of the output is held against; `None` where it has none.
+fn reference_of<'a>(source: &'a Source, conversion: &Conversion) -> Option<&'a Path> {
+    match &source.origin {
+        Origin::HuggingFace { folder, .. } if conversion.container == Container::Gguf => Some(folder),
+        _ => None,
     }
-    let folder = folder.clone();
+}
+
+/// Start to read tokenizer.json for the check after writing, beside everything that comes before it.
+fn load_reference(folder: &Path) -> Option<JoinHandle<Result<Option<Encoder<'static>>>>> {
+    let folder = folder.to_owned();
     std::thread::Builder::new().spawn(move || tokenizer::reference(&folder)).ok()
 }
 

@@ -11,7 +11,7 @@ mod write;
 pub use read::{Entry, Header, read_header};
 pub use strings::Strings;
 pub use value::{Array, Value, ValueType};
-pub use write::{TensorEntry, encode_header, value_offset};
+pub use write::{TensorEntry, digest, encode_header, value_offset};
 
 use std::collections::BTreeMap;
 

@@ -57,6 +57,18 @@ pub fn value_offset(metadata: &Metadata, key: &str) -> Option<u64> {
     Some((out.len() + 8 + key.len() + 4) as u64)
 }
 
+/// BLAKE3 of the pairs whose keys begin with `prefix`, as they stand in a file.
+pub fn digest(metadata: &Metadata, prefix: &str) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut out = Vec::new();
+    for (key, value) in metadata.iter().filter(|(key, _)| key.starts_with(prefix)) {
+        out.clear();
+        pair(&mut out, key, value);
+        hasher.update(&out);
+    }
+    hasher.finalize()
+}
+
 fn pair(out: &mut Vec<u8>, key: &str, value: &Value) {
     string(out, key);
     out.extend((value.value_type() as u32).to_le_bytes());

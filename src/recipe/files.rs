@@ -1,5 +1,6 @@
 //! Hashes of what is read and written.
 
+use crate::digest;
 use crate::error::{Error, Result};
 use crate::source::{Origin, Source, is_companion};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ struct Known {
 }
 
 /// A file that changed so shortly ago may change again without another time: file systems count in ticks of up to 10 ms.
-const SETTLED: Duration = Duration::from_millis(50);
+const SETTLED: Duration = Duration::from_millis(20);
 
 impl Hashes {
     /// What is remembered in `memo`; nothing where that cannot be read.
@@ -76,16 +77,27 @@ impl Hashes {
         if let Some(known) = known.filter(|known| **known == Known::of(&metadata, &known.blake3)) {
             return Ok(known.blake3.clone());
         }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).map_err(Error::io("read", path))?;
-        let blake3 = hasher.finalize().to_hex().to_string();
-        let known = Known::of(&metadata, &blake3);
-        if metadata.modified().is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > SETTLED)) {
-            self.known.insert(inode(&metadata), known);
+        let hash = digest::of_file(&file).map_err(Error::io("read", path))?;
+        Ok(self.add(path, &metadata, hash))
+    }
+
+    /// The hash of a file that this process wrote.
+    pub(super) fn learn(&mut self, path: &Path, hash: blake3::Hash) -> Result<()> {
+        let metadata = fs::metadata(path).map_err(Error::io("open", path))?;
+        self.add(path, &metadata, hash);
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, metadata: &Metadata, hash: blake3::Hash) -> String {
+        let blake3 = hash.to_hex().to_string();
+        let known = Known::of(metadata, &blake3);
+        let settled = |time| SystemTime::now().duration_since(time).is_ok_and(|age| age > SETTLED);
+        if metadata.modified().is_ok_and(settled) {
+            self.known.insert(inode(metadata), known);
         } else {
             self.fresh.push((path.to_owned(), known));
         }
-        Ok(blake3)
+        blake3
     }
 }
 

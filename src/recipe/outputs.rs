@@ -61,12 +61,14 @@ impl Planned<'_> {
                 let step = &self.recipe.outputs[*n];
                 with.watch.say(&format!("output {}", self.recipe.relative(&step.file)));
                 let reuse = step.has_one_file().then(|| Arc::new(Reuse::new(known.clone())));
-                let beside = Beside { reuse: reuse.clone(), journal: Some(to.with_file_name(JOURNAL)), build: None };
+                let journal = Some(to.with_file_name(JOURNAL));
+                let beside = Beside { reuse: reuse.clone(), journal, hashed: true, build: None };
                 builds.push(self.prepared(*n, model, statistics, to, beside, with)?);
                 reuses.push(reuse);
             }
             let written = write_all(&builds, with.watch)?;
             for (((n, to), reuse), (written, built)) in missing.iter().zip(reuses).zip(written) {
+                built.hashes.iter().try_for_each(|(path, hash)| hashes.learn(path, *hash))?;
                 let about = to.with_file_name(WRITTEN);
                 fs::write(&about, serde_json::to_vec(&written).unwrap_or_default())
                     .map_err(Error::io("write", &about))?;

@@ -1,17 +1,19 @@
 //! Tensors that were encoded before: their bytes are copied in place of being made.
 
-use super::Done;
 use super::piece::{Buffers, Piece};
+use super::{Done, Task};
 use crate::conversion::Job;
 use crate::error::{Error, Result};
+use crate::gguf::{self, Metadata};
 use crate::plan::{Input, TensorPlan};
 use crate::source::Source;
+use crate::tokenizer::PROBES;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tersor_kernels::Fit;
 
 /// Grows when encoders give other bytes for the same values.
@@ -19,7 +21,7 @@ pub const ENCODERS: u32 = 1;
 
 /// What a run wrote of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stored {
+pub(super) struct Stored {
     /// In the output's one file.
     offset: u64,
     /// The bits of [`Fit`]'s sums.
@@ -29,14 +31,22 @@ pub struct Stored {
     source: String,
 }
 
-/// By a hash of what decides a tensor's bytes.
-pub type Index = BTreeMap<String, Stored>;
+/// What a run wrote, for runs after it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Index {
+    /// By a hash of what decides a tensor's bytes.
+    tensors: BTreeMap<String, Stored>,
+    /// By a hash of a tokenizer's keys that were held against the model's tokenizer, of how many texts.
+    tokenizers: BTreeMap<String, usize>,
+}
 
-/// Tensors of outputs that were made from the same model.
+/// What outputs have that were made from the same model.
 #[derive(Debug)]
 pub struct Known {
     model: String,
     tensors: HashMap<String, (PathBuf, Stored)>,
+    /// Of outputs that are under way, too.
+    tokenizers: Mutex<HashMap<String, usize>>,
 }
 
 /// Known tensors for one output, and what is written of it.
@@ -56,12 +66,13 @@ impl Stored {
 impl Known {
     /// Nothing yet; `model` is a hash of all that the model consists of.
     pub fn new(model: String) -> Known {
-        Known { model, tensors: HashMap::new() }
+        Known { model, tensors: HashMap::new(), tokenizers: Mutex::default() }
     }
 
-    /// The tensors of an output with one file, which is as it was written.
+    /// What is in an output with one file, which is as it was written.
     pub fn add(&mut self, output: &Path, index: Index) {
-        self.tensors.extend(index.into_iter().map(|(key, stored)| (key, (output.to_owned(), stored))));
+        self.tensors.extend(index.tensors.into_iter().map(|(key, stored)| (key, (output.to_owned(), stored))));
+        self.tokenizers.get_mut().unwrap_or_else(PoisonError::into_inner).extend(index.tokenizers);
     }
 }
 
@@ -73,7 +84,23 @@ impl Reuse {
 
     /// What the run wrote.
     pub fn index(&self) -> Index {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.written().clone()
+    }
+
+    fn written(&self) -> MutexGuard<'_, Index> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of how many texts the tokenizer with these keys makes what the model's own makes, asked of `check` unless it is known.
+    pub(crate) fn check_tokenizer(&self, keys: &Metadata, check: impl FnOnce() -> Result<usize>) -> Result<usize> {
+        let of = gguf::digest(keys, "tokenizer.");
+        let key = blake3::hash(format!("{of} {PROBES:?}").as_bytes()).to_hex().to_string();
+        let known = || self.known.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().get(&key).copied();
+        let texts = found.map_or_else(check, Ok)?;
+        known().insert(key.clone(), texts);
+        self.written().tokenizers.insert(key, texts);
+        Ok(texts)
     }
 
     /// A hash of what decides the bytes of each tensor of a job; `None` for those that are not worth it.
@@ -107,7 +134,7 @@ impl Reuse {
 
     /// Remember what a run wrote of a tensor.
     pub(super) fn record(&self, key: &str, stored: Stored) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), stored);
+        self.written().tensors.insert(key.to_owned(), stored);
     }
 }
 
@@ -130,17 +157,50 @@ impl Found {
         self.file.is_none()
     }
 
-    /// The bytes of a piece that is elsewhere.
-    pub(super) fn read(&self, piece: &Piece, t: &TensorPlan, buffers: &mut Buffers) -> Result<()> {
-        let Some((path, file)) = &self.file else { return Ok(()) };
-        let (start, bytes) = piece.output_range(t);
+    /// Copy a piece that is elsewhere to its place in the output of `task`.
+    pub(super) fn copy(&self, piece: &Piece, task: &Task<'_>, buffers: &mut Buffers) -> Result<()> {
+        let Some((path, from)) = &self.file else { return Ok(()) };
+        let (start, bytes) = piece.output_range(&task.job.plan.tensors[piece.tensor]);
+        let (file, place) = task.layout.places[piece.tensor];
+        let (from_start, offset) = (self.stored.offset + start, place + start);
+        if task.output.copy(file, offset, from, from_start, bytes as u64) {
+            return Ok(());
+        }
         buffers.make_room(bytes);
-        file.read_exact_at(&mut buffers.encoded, self.stored.offset + start).map_err(Error::io("read", path))
+        from.read_exact_at(&mut buffers.encoded, from_start).map_err(Error::io("read", path))?;
+        task.output.write(file, offset, &buffers.encoded)
     }
 
     /// What making it came to.
     pub(super) fn done(&self) -> Done {
         let [error, energy] = self.stored.fit.map(f64::from_bits);
         Done { fit: Fit { error, energy }, zeros: self.stored.zeros }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_is_checked_once() {
+        let known = Arc::new(Known::new("model".into()));
+        let keys = |pre: &str| {
+            let mut keys = Metadata::default();
+            keys.set("general.name", "any");
+            keys.set("tokenizer.ggml.pre", pre);
+            keys
+        };
+        let first = Reuse::new(known.clone());
+        assert_eq!(first.check_tokenizer(&keys("a"), || Ok(7)).unwrap(), 7);
+        let must_not = || -> Result<usize> { panic!("it is known") };
+        assert_eq!(Reuse::new(known.clone()).check_tokenizer(&keys("a"), must_not).unwrap(), 7);
+        assert!(Reuse::new(known).check_tokenizer(&keys("b"), || Err(Error::Interrupted)).is_err());
+
+        let mut known = Known::new("model".into());
+        known.add(Path::new("x.gguf"), first.index());
+        let later = Reuse::new(known.into());
+        assert_eq!(later.check_tokenizer(&keys("a"), must_not).unwrap(), 7);
+        assert_eq!(later.check_tokenizer(&keys("b"), || Ok(9)).unwrap(), 9);
     }
 }

@@ -1,6 +1,7 @@
 //! Writing: a partial file beside the target, positioned writes, fsync, rename.
 
 use super::Layout;
+use crate::digest;
 use crate::error::{Error, Result};
 use crate::source::is_companion;
 use rustix::fs::{CWD, OFlags, RenameFlags};
@@ -87,6 +88,15 @@ impl Output {
         Ok(())
     }
 
+    /// Let the system copy bytes of another file, from `start` on, to a place of a file: true where it did, and what it leaves
+    /// undone is written otherwise.
+    pub fn copy(&self, file: usize, offset: u64, from: &File, start: u64, len: u64) -> bool {
+        let part = &self.files[file];
+        let copied = copy_range(from, start, &part.file, offset, len).is_ok();
+        start_writeback(&part.file, offset, len);
+        copied
+    }
+
     /// Bytes at a place of a file.
     ///
     /// # Errors
@@ -102,6 +112,18 @@ impl Output {
     /// [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
         self.files.iter().try_for_each(|part| part.file.sync_data().map_err(Error::io("write", &part.partial)))
+    }
+
+    /// BLAKE3 of the files, by the names that they will have.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn hashes(&self) -> Result<Vec<(PathBuf, blake3::Hash)>> {
+        let hash = |part: &Part| {
+            let hash = digest::of_file(&part.file).map_err(Error::io("read", &part.partial))?;
+            Ok((part.path.clone(), hash))
+        };
+        self.files.iter().map(hash).collect()
     }
 
     /// Where the file with this number is until [`Output::commit`].
@@ -161,6 +183,23 @@ impl Drop for Output {
 fn start_writeback(file: &File, offset: u64, len: u64) {
     #[cfg(target_os = "linux")]
     let _ = rustix::fs::fadvise(file, offset, NonZero::new(len), rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(target_os = "linux")]
+fn copy_range(from: &File, mut start: u64, to: &File, mut offset: u64, len: u64) -> std::result::Result<(), Errno> {
+    let end = offset + len;
+    while offset < end {
+        let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        if rustix::fs::copy_file_range(from, Some(&mut start), to, Some(&mut offset), left)? == 0 {
+            return Err(Errno::IO);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy_range(_: &File, _: u64, _: &File, _: u64, _: u64) -> std::result::Result<(), Errno> {
+    Err(Errno::NOSYS)
 }
 
 /// A link at the partial file's place would lead the run to write elsewhere.

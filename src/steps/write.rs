@@ -34,8 +34,7 @@ pub(crate) fn options(args: &WriteArgs) -> Options {
         no_verify: args.no_verify || args.dry_run,
         threads: Some(args.threads.get()),
         memory: args.memory.map(|mib| u64::from(mib) << 20),
-        reuse: None,
-        journal: None,
+        ..Options::default()
     }
 }
 
@@ -51,6 +50,8 @@ pub(crate) struct Beside {
     pub(crate) reuse: Option<Arc<Reuse>>,
     /// Where a run goes on.
     pub(crate) journal: Option<PathBuf>,
+    /// Hash what is written.
+    pub(crate) hashed: bool,
     /// What the output tells of its recipe.
     pub(crate) build: Option<String>,
 }
@@ -87,10 +88,10 @@ pub(crate) type Ready = ManuallyDrop<Build>;
 
 /// Decide everything.
 pub(crate) fn prepare(model: &Path, conversion: &Conversion, args: &WriteArgs, beside: Beside) -> Result<Ready> {
-    let Beside { reuse, journal, build } = beside;
+    let Beside { reuse, journal, hashed, build } = beside;
     let mut conversion = conversion.clone();
     conversion.told.extend(build.map(|text| (BUILT, text)));
-    Build::prepare(model, &conversion, Options { reuse, journal, ..options(args) }).map(ManuallyDrop::new)
+    Build::prepare(model, &conversion, Options { reuse, journal, hashed, ..options(args) }).map(ManuallyDrop::new)
 }
 
 /// Write what is ready, or show the plan.
