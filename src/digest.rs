@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn the_hash_of_parts_is_that_of_the_whole() {
         let part = PART as usize;
-        let bytes: Vec<u8> = (0..9 * part).map(|n| (n * n >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..9 * part).map(|n| ((n * n) >> 7) as u8).collect();
         for len in [0, 1, part - 1, part, part + 1, 2 * part, 3 * part + 5, 4 * part, 5 * part, 8 * part, 9 * part - 3]
         {
             let mut file = tempfile::tempfile().unwrap();
