@@ -11,15 +11,16 @@ constexpr u32 WARPS = 8;
 constexpr u32 EACH = 8;
 
 // queries and out: of each token, gridDim.x heads. keys and values: of each of their heads, `room` positions. The first token
-// is at `position`; `group` heads share keys and values.
+// is at `position[0]`; `group` heads share keys and values.
 extern "C" __global__ void __launch_bounds__(WARPS * 32)
     attention(const float *__restrict__ queries, const float *__restrict__ keys, const float *__restrict__ values,
-              float *__restrict__ out, u32 size, u32 group, u32 room, u32 position, float scale) {
+              float *__restrict__ out, const u32 *__restrict__ position, u32 size, u32 group, u32 room, float scale) {
     __shared__ float tops[WARPS], sums[WARPS], means[WARPS][EACH * 32];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u64 query = (u64(blockIdx.y) * gridDim.x + blockIdx.x) * size;
     u64 kept = u64(blockIdx.x / group) * room * size;
-    u32 seen = position + blockIdx.y + 1;
+    u32 seen = position[0] + blockIdx.y + 1;
+    seen = seen < room ? seen : room;
     float own[EACH], mean[EACH];
 #pragma unroll
     for (u32 i = 0; i < EACH; i++) {
@@ -69,12 +70,14 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
 }
 KERNEL(attention)
 
-// Keep what tokens have: `heads` keys or values of `size` numbers each, to positions from `position` on.
+// Keep what tokens have: `heads` keys or values of `size` numbers each, to positions from `position[0]` on, as far as there is room.
 // Grid: tokens. Block: 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
-    keep(const float *__restrict__ from, float *__restrict__ kept, u32 heads, u32 size, u32 room, u32 position) {
-    for (u32 i = threadIdx.x; i < heads * size; i += 256) {
-        u64 at = (u64(i / size) * room + position + blockIdx.x) * size + i % size;
+    keep(const float *__restrict__ from, float *__restrict__ kept, const u32 *__restrict__ position, u32 heads, u32 size,
+         u32 room) {
+    u32 own = position[0] + blockIdx.x;
+    for (u32 i = threadIdx.x; i < heads * size && own < room; i += 256) {
+        u64 at = (u64(i / size) * room + own) * size + i % size;
         kept[at] = from[u64(blockIdx.x) * heads * size + i];
     }
 }

@@ -1,5 +1,6 @@
-// What is computed value by value: gate = silu(gate) * up with silu(x) = x / (1 + exp(-x)), and x = x + y.
-// Reference: `ops::silu_times`, and the sum.
+// What is computed value by value: gate = silu(gate) * up with silu(x) = x / (1 + exp(-x)), x = x + y, and a
+// row added to each row.
+// Reference: `ops::silu_times`, and the sums.
 // Grid: a block for each 256 values. Block: 256 threads.
 // Registers: 24 at most.
 #include "words.cuh"
@@ -23,3 +24,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) add(float *__restrict__ x,
     }
 }
 KERNEL(add)
+
+// x: rows of `length` numbers.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    add_to_rows(float *__restrict__ x, const float *__restrict__ row, u64 count, u32 length) {
+    u64 at = u64(blockIdx.x) * THREADS + threadIdx.x;
+    if (at < count) {
+        x[at] += row[at % length];
+    }
+}
+KERNEL(add_to_rows)

@@ -4,14 +4,16 @@
 // The environment says what kind of driver and device it is to be: STANDIN_VERSION (12040), STANDIN_DEVICES (1),
 // STANDIN_CAPABILITY (80), STANDIN_MEMORY (bytes), STANDIN_LOAD (what loading a module gives), STANDIN_TARGET (the only one that a module may be for).
 #include "emulator.h"
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <vector>
 
 namespace {
 
-enum Result { SUCCESS = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500 };
+enum Result { SUCCESS = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_CAPTURED = 900 };
 // Of a device.
 enum Attribute { MULTIPROCESSORS = 16, MAJOR = 75, MINOR = 76 };
 
@@ -77,6 +79,29 @@ bool is_inside(uint64_t address, size_t bytes) {
 
 void *at(uint64_t address) { return reinterpret_cast<void *>(address); }
 
+// A launch, which has its arguments by itself.
+struct Node {
+    const emulator::Kernel *kernel;
+    unsigned grid[3], block[3], shared;
+    std::vector<std::array<char, 8>> arguments;
+};
+
+struct Graph {
+    std::vector<Node> nodes;
+};
+
+// What is recorded, while something is.
+Graph *recording;
+
+void launch(Node &node) {
+    std::vector<void *> arguments;
+    for (auto &argument : node.arguments) {
+        arguments.push_back(argument.data());
+    }
+    emulator::launch(*node.kernel, {node.grid[0], node.grid[1], node.grid[2]}, {node.block[0], node.block[1], node.block[2]},
+                     node.shared, arguments.data(), emulator::Order::Random, 1);
+}
+
 // Contexts, streams, events and modules are never looked into.
 void *const SOMETHING = reinterpret_cast<void *>(1);
 thread_local void *current;
@@ -138,7 +163,34 @@ API cuStreamDestroy_v2(void *) { return SUCCESS; }
 API cuStreamSynchronize(void *) { return SUCCESS; }
 API cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 API cuStreamIsCapturing(void *, int *status) {
-    *status = 0;
+    *status = recording ? 1 : 0;
+    return SUCCESS;
+}
+API cuStreamBeginCapture_v2(void *, int) {
+    recording = new Graph;
+    return SUCCESS;
+}
+API cuStreamEndCapture(void *, Graph **graph) {
+    *graph = recording;
+    recording = nullptr;
+    return SUCCESS;
+}
+API cuGraphInstantiateWithFlags(Graph **executable, const Graph *graph, unsigned long long) {
+    *executable = new Graph(*graph);
+    return SUCCESS;
+}
+API cuGraphLaunch(Graph *executable, void *) {
+    for (Node &node : executable->nodes) {
+        launch(node);
+    }
+    return SUCCESS;
+}
+API cuGraphDestroy(Graph *graph) {
+    delete graph;
+    return SUCCESS;
+}
+API cuGraphExecDestroy(Graph *executable) {
+    delete executable;
     return SUCCESS;
 }
 API cuEventCreate(void **event, unsigned) {
@@ -149,7 +201,7 @@ API cuEventDestroy_v2(void *) { return SUCCESS; }
 API cuEventRecord(void *, void *) { return SUCCESS; }
 API cuEventSynchronize(void *) { return SUCCESS; }
 
-API cuMemAlloc_v2(uint64_t *address, size_t bytes) { return allocate(address, bytes); }
+API cuMemAlloc_v2(uint64_t *address, size_t bytes) { return recording ? NOT_CAPTURED : allocate(address, bytes); }
 API cuMemFree_v2(uint64_t address) { return release(address); }
 API cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *) {
     if (!is_inside(to, bytes)) {
@@ -163,6 +215,13 @@ API cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *) {
         return INVALID;
     }
     memcpy(to, at(from), bytes);
+    return SUCCESS;
+}
+API cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *) {
+    if (!is_inside(to, bytes) || !is_inside(from, bytes)) {
+        return INVALID;
+    }
+    memcpy(at(to), at(from), bytes);
     return SUCCESS;
 }
 API cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *) {
@@ -187,13 +246,20 @@ API cuModuleGetFunction(void **function, void *, const char *name) {
     *function = const_cast<emulator::Kernel *>(kernel);
     return kernel ? SUCCESS : NOT_FOUND;
 }
-API cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                   unsigned block_z, unsigned shared, void *, void **arguments, void **) {
+API cuLaunchKernel(const emulator::Kernel *kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                   unsigned block_y, unsigned block_z, unsigned shared, void *, void **arguments, void **) {
     static std::mutex one;
     std::lock_guard<std::mutex> lock(one);
-    const emulator::Kernel &kernel = *static_cast<const emulator::Kernel *>(function);
-    emulator::launch(kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, arguments,
-                     emulator::Order::Random, 1);
+    Node node = {kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, {}};
+    for (size_t i = 0; i < kernel->arguments; i++) {
+        node.arguments.emplace_back();
+        memcpy(node.arguments.back().data(), arguments[i], 8);
+    }
+    if (recording) {
+        recording->nodes.push_back(node);
+    } else {
+        launch(node);
+    }
     return SUCCESS;
 }
 
@@ -204,6 +270,7 @@ API cuGetErrorString(int error, const char **text) {
         {NO_DEVICE, "no CUDA-capable device is detected"},
         {218, "a PTX JIT compilation failed"},
         {NOT_FOUND, "named symbol not found"},
+        {NOT_CAPTURED, "operation not permitted when stream is capturing"},
     };
     auto found = texts.find(error);
     *text = found == texts.end() ? "unknown error" : found->second;

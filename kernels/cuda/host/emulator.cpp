@@ -195,7 +195,7 @@ void run_block(Order order, std::mt19937 &random) {
 
 } // namespace
 
-Kernel::Kernel(const char *name, Body body) : name(name), body(body), next(kernels) { kernels = this; }
+Kernel::Kernel(const char *name, Body body, size_t arguments) : name(name), body(body), arguments(arguments), next(kernels) { kernels = this; }
 
 const Kernel *find(const char *name) {
     for (Kernel *kernel = kernels; kernel; kernel = kernel->next) {

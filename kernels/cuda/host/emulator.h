@@ -38,8 +38,10 @@ using Body = void (*)(void **arguments);
 struct Kernel {
     const char *name;
     Body body;
+    // How many arguments it takes.
+    size_t arguments;
     Kernel *next;
-    Kernel(const char *name, Body body);
+    Kernel(const char *name, Body body, size_t arguments);
 };
 
 // The kernel with this name, or nothing.
@@ -71,6 +73,8 @@ template <class... A> void call(void (*kernel)(A...), void **arguments) {
     call(kernel, arguments, std::index_sequence_for<A...>{});
 }
 
+template <class... A> constexpr size_t count(void (*)(A...)) { return sizeof...(A); }
+
 template <class T> T shuffle(unsigned mask, T own, unsigned from, const char *where) {
     T theirs;
     exchange(&own, &theirs, sizeof(T), from % 32, mask, where);
@@ -101,8 +105,9 @@ template <class T> T shuffle(unsigned mask, T own, unsigned from, const char *wh
 #define __shfl_xor_sync(mask, own, with) emulator::shuffle(mask, own, emulator::lane() ^ (with), EMULATOR_HERE)
 
 // A kernel that can be launched by its name.
-#define KERNEL(name) \
-    static emulator::Kernel kernel_##name(#name, [](void **arguments) { emulator::call(name, arguments); });
+#define KERNEL(name)                                                                                        \
+    static emulator::Kernel kernel_##name(#name, [](void **arguments) { emulator::call(name, arguments); }, \
+                                          emulator::count(name));
 
 // A float of these bits, and the other way.
 static inline float __uint_as_float(unsigned bits) {

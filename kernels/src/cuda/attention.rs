@@ -1,8 +1,6 @@
 //! Keys and values in a device's memory, and attention over them.
 
-use super::launch::start;
 use super::{Buffer, Device, NoDevice};
-use cudarc::driver::PushKernelArg;
 
 /// Numbers of a head at most.
 pub const HEAD: usize = 256;
@@ -31,38 +29,37 @@ impl Device {
         Ok(Kept { keys: self.room(count)?, values: self.room(count)?, heads, size, room })
     }
 
-    /// Keep the keys and values of successive tokens, the first of them at `position`.
+    /// Keep the keys and values of `tokens` successive tokens, the first of them at the position that `position` has, as far as
+    /// there is room.
     ///
     /// # Errors
     /// [`NoDevice`].
     ///
     /// # Panics
-    /// When there is no room for them, or the lengths do not fit.
+    /// When the lengths do not fit.
     pub fn keep(
         &self,
         kept: &mut Kept,
-        position: usize,
+        position: &Buffer<u32>,
         keys: &Buffer<f32>,
         values: &Buffer<f32>,
     ) -> Result<(), NoDevice> {
         let Kept { heads, size, room, .. } = *kept;
         let tokens = keys.len() / (heads * size);
-        assert!(keys.len() == values.len() && keys.len().is_multiple_of(heads * size), "{} numbers", keys.len());
-        assert!(position + tokens <= room, "{tokens} tokens from {position} on, there is room for {room}");
-        let kernel = self.modules.kernel("attention", "keep")?;
-        let numbers = [heads, size, room, position].map(|n| n as u32);
-        for (from, to) in [(keys, &mut kept.keys), (values, &mut kept.values)] {
-            let mut launch = self.stream.launch_builder(&kernel);
-            launch.arg(&from.room).arg(&mut to.room);
-            numbers.iter().for_each(|number| _ = launch.arg(number));
+        let whole = keys.len() == tokens * heads * size && values.len() == keys.len() && position.len() == 1;
+        assert!(whole, "{} and {} numbers", keys.len(), values.len());
+        for (from, to) in [(keys, &kept.keys), (values, &kept.values)] {
+            let launch = self.launch("attention", "keep")?.buffer(from).buffer(to).buffer(position);
+            let launch = launch.u32(heads).u32(size).u32(room);
             // SAFETY: the kernel takes these arguments, and writes to positions that there is room for.
-            unsafe { start(launch, [tokens, 1, 1], "launch keep") }?;
+            unsafe { launch.start([tokens, 1, 1]) }?;
         }
         Ok(())
     }
 
-    /// The attention of successive tokens, the first of them at `position`, each over what is kept up to its own position:
-    /// scores times 1 / sqrt(size). `queries` has the same number of heads for each token, and so has what it gives.
+    /// The attention of `tokens` successive tokens, the first of them at the position that `position` has, each over what is
+    /// kept up to its own position: scores times 1 / sqrt(size). `queries` has the same number of heads for each token, and so
+    /// has `out`.
     ///
     /// # Errors
     /// [`NoDevice`].
@@ -72,25 +69,21 @@ impl Device {
     pub fn attention(
         &self,
         kept: &Kept,
-        position: usize,
+        position: &Buffer<u32>,
         queries: &Buffer<f32>,
         tokens: usize,
-    ) -> Result<Buffer<f32>, NoDevice> {
+        out: &mut Buffer<f32>,
+    ) -> Result<(), NoDevice> {
         let Kept { heads, size, room, .. } = *kept;
         let own = queries.len() / (tokens * size).max(1);
-        assert!(queries.len() == tokens * own * size && own.is_multiple_of(heads), "{} numbers", queries.len());
-        assert!(position + tokens <= room, "{tokens} tokens from {position} on, there is room for {room}");
-        let mut out = self.room(queries.len())?;
-        let kernel = self.modules.kernel("attention", "attention")?;
-        let numbers = [size, own / heads, room, position].map(|n| n as u32);
-        let scale = 1.0 / (size as f32).sqrt();
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&queries.room).arg(&kept.keys.room).arg(&kept.values.room).arg(&mut out.room);
-        numbers.iter().for_each(|number| _ = launch.arg(number));
-        launch.arg(&scale);
+        let whole = queries.len() == tokens * own * size && own.is_multiple_of(heads) && position.len() == 1;
+        assert!(whole, "{} numbers for {tokens} tokens", queries.len());
+        self.fit(out, queries.len())?;
+        let launch = self.launch("attention", "attention")?.buffer(queries).buffer(&kept.keys).buffer(&kept.values);
+        let launch = launch.buffer(out).buffer(position).u32(size).u32(own / heads).u32(room);
+        let launch = launch.f32(1.0 / (size as f32).sqrt());
         // SAFETY: the kernel takes these arguments, reads positions that there is room for, and writes one head of one token for
         // each block.
-        unsafe { start(launch, [own, tokens, 1], "launch attention") }?;
-        Ok(out)
+        unsafe { launch.start([own, tokens, 1]) }
     }
 }

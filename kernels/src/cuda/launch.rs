@@ -1,90 +1,83 @@
-//! A launch for each kernel: grid, block and arguments as the head of its source says.
+//! Launches: a kernel with its arguments, in a grid of blocks of [`THREADS`] threads.
 
 use super::{Buffer, Device, NoDevice, failed};
-use crate::Format;
-use cudarc::driver::{LaunchArgs, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DevicePtr, LaunchConfig, PushKernelArg};
+use std::any::Any;
+use std::sync::Arc;
 
 /// Of a block of every kernel here.
 const THREADS: u32 = 256;
 
-/// What became of a block that was encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was.
-    Encoded,
-    /// It has a value that is not finite, and became zeros.
-    NonFinite,
-    /// Its scale has no place in half precision, and it became zeros.
-    Overflow,
+/// What a launch works on: memory that is there as long as someone has it.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
+
+/// A launch that is made ready.
+pub(super) struct Launch<'d> {
+    device: &'d Device,
+    kernel: CudaFunction,
+    what: &'static str,
+    /// Addresses and numbers, each in its own eight bytes, as the driver takes them.
+    arguments: Vec<u64>,
+    held: Vec<Held>,
 }
 
 impl Device {
-    /// The values of whole blocks, as [`crate::Codec::decode`] gives them.
-    ///
-    /// # Errors
-    /// [`NoDevice`].
-    ///
-    /// # Panics
-    /// For a format without a decoder, and for bytes that are no whole blocks.
-    pub fn dequantize(&self, format: &Format, blocks: &Buffer<u8>) -> Result<Buffer<f32>, NoDevice> {
-        const PER_BLOCK: usize = 1024;
-        assert!(
-            format.decoder().is_some() && blocks.len().is_multiple_of(format.bytes),
-            "{format:?}, {}",
-            blocks.len()
-        );
-        let count = blocks.len() / format.bytes * format.block;
-        let mut values = self.room(count)?;
-        let kernel = self.modules.kernel("dequantize", &format!("dequantize_{}", format.name))?;
-        let number = count as u64;
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&blocks.room).arg(&mut values.room).arg(&number);
-        // SAFETY: the kernel takes these arguments, reads `count` values' blocks, and writes `count` values.
-        unsafe { start(launch, [count.div_ceil(PER_BLOCK), 1, 1], "launch dequantize") }?;
-        Ok(values)
-    }
-
-    /// Blocks of q8_0, as [`crate::Codec::encode`] gives them, and what became of each.
-    ///
-    /// # Errors
-    /// [`NoDevice`].
-    ///
-    /// # Panics
-    /// For values that are no whole blocks.
-    pub fn encode_q8_0(&self, values: &Buffer<f32>) -> Result<(Buffer<u8>, Vec<Outcome>), NoDevice> {
-        const PER_BLOCK: usize = 8;
-        assert!(values.len().is_multiple_of(32), "{}", values.len());
-        let count = values.len() / 32;
-        let (mut blocks, mut bad) = (self.room(count * 34)?, self.room(count)?);
-        let kernel = self.modules.kernel("encode_q8_0", "encode_q8_0")?;
-        let number = count as u64;
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&values.room).arg(&mut blocks.room).arg(&mut bad.room).arg(&number);
-        // SAFETY: the kernel takes these arguments, reads 32 values of each block, and writes its 34 bytes and its outcome.
-        unsafe { start(launch, [count.div_ceil(PER_BLOCK), 1, 1], "launch encode_q8_0") }?;
-        let outcome = |bad: u8| match bad {
-            0 => Outcome::Encoded,
-            1 => Outcome::NonFinite,
-            _ => Outcome::Overflow,
-        };
-        Ok((blocks, self.download(&bad)?.into_iter().map(outcome).collect()))
+    /// Make a launch of a kernel of a source ready.
+    pub(super) fn launch(&self, source: &'static str, kernel: &str) -> Result<Launch<'_>, NoDevice> {
+        let kernel = self.modules.kernel(source, kernel)?;
+        Ok(Launch { device: self, kernel, what: source, arguments: Vec::new(), held: Vec::new() })
     }
 }
 
-/// Launch a kernel with a grid of blocks of [`THREADS`] threads; none of them is no launch.
-///
-/// # Safety
-/// The kernel takes the arguments that were given, and with this grid it reads and writes no more than is there.
-pub(super) unsafe fn start(mut launch: LaunchArgs<'_>, grid: [usize; 3], what: &'static str) -> Result<(), NoDevice> {
-    const MOST: [usize; 3] = [i32::MAX as usize, u16::MAX as usize, u16::MAX as usize];
-    if grid.contains(&0) {
-        return Ok(());
+impl Launch<'_> {
+    /// The start of a buffer.
+    pub(super) fn buffer<T: Send + Sync + 'static>(self, buffer: &Buffer<T>) -> Self {
+        self.from(buffer, 0)
     }
-    if grid.iter().zip(MOST).any(|(blocks, most)| *blocks > most) {
-        return Err(NoDevice::Failed { what, reason: format!("a grid of {grid:?} blocks, the largest is {MOST:?}") });
+
+    /// A buffer from one of its numbers on.
+    pub(super) fn from<T: Send + Sync + 'static>(mut self, buffer: &Buffer<T>, first: usize) -> Self {
+        let (address, _) = buffer.room.device_ptr(&self.device.stream);
+        self.arguments.push(address + (first * size_of::<T>()) as u64);
+        self.held.push(buffer.room.clone());
+        self
     }
-    let [x, y, z] = grid.map(|blocks| blocks as u32);
-    let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-    // SAFETY: the caller's promise.
-    unsafe { launch.launch(config) }.map(drop).map_err(failed(what))
+
+    pub(super) fn u32(mut self, number: usize) -> Self {
+        self.arguments.push(u64::from(u32::try_from(number).expect("shapes of a model")));
+        self
+    }
+
+    pub(super) fn u64(mut self, number: usize) -> Self {
+        self.arguments.push(number as u64);
+        self
+    }
+
+    pub(super) fn f32(mut self, number: f32) -> Self {
+        self.arguments.push(number.to_bits().into());
+        self
+    }
+
+    /// Launch it; no block at all is no launch.
+    ///
+    /// # Safety
+    /// The kernel takes the arguments that were given, and with this grid it reads and writes no more than is there.
+    pub(super) unsafe fn start(self, grid: [usize; 3]) -> Result<(), NoDevice> {
+        const MOST: [usize; 3] = [i32::MAX as usize, u16::MAX as usize, u16::MAX as usize];
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        if grid.iter().zip(MOST).any(|(blocks, most)| *blocks > most) {
+            let reason = format!("a grid of {grid:?} blocks, the largest is {MOST:?}");
+            return Err(NoDevice::Failed { what: "launch a kernel", reason: format!("{}: {reason}", self.what) });
+        }
+        let [x, y, z] = grid.map(|blocks| blocks as u32);
+        let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let mut launch = self.device.stream.launch_builder(&self.kernel);
+        self.arguments.iter().for_each(|argument| _ = launch.arg(argument));
+        // SAFETY: the caller's promise.
+        unsafe { launch.launch(config) }.map_err(failed("launch a kernel"))?;
+        self.device.hold(self.held);
+        Ok(())
+    }
 }

@@ -1,10 +1,8 @@
 //! Products of packed weights with vectors.
 
-use super::launch::start;
 use super::pack::{COLUMNS, ROWS};
 use super::{Buffer, Device, NoDevice, pack};
 use crate::Format;
-use cudarc::driver::PushKernelArg;
 
 /// Vectors that are multiplied together, in the time of one where weights are large.
 pub const FEW: usize = 8;
@@ -25,7 +23,36 @@ pub struct Weights {
     columns: usize,
 }
 
+/// Memory that products are made with, kept from one to the next.
+#[derive(Debug)]
+pub struct Scratch {
+    halves: Buffer<u8>,
+    scales: Buffer<f32>,
+    /// Sums of parts of the columns.
+    parts: Buffer<f32>,
+}
+
+impl Weights {
+    /// Numbers of a product.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes in the device's memory.
+    pub fn bytes(&self) -> usize {
+        self.codes.len() + self.scales.len() + self.heads.len()
+    }
+}
+
 impl Device {
+    /// Scratch memory, of which there is none yet.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    pub fn scratch(&self) -> Result<Scratch, NoDevice> {
+        Ok(Scratch { halves: self.room(0)?, scales: self.room(0)?, parts: self.room(0)? })
+    }
+
     /// Pack rows of `columns` values and copy them into the device's memory; nothing for a format whose products it has no
     /// kernel for.
     ///
@@ -48,57 +75,63 @@ impl Device {
         Ok(Some(Weights { format, kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
     }
 
-    /// The weights times each of `x`'s vectors; vector after vector, [`FEW`] at a time. Numbers of `x` are rounded to half
-    /// precision, relative to the largest one of their vector, unless weights are bf16; sums are singles, in an order that only
-    /// the device's number of multiprocessors changes.
+    /// The weights times each of `x`'s vectors; vector after vector. Numbers of `x` are rounded to half precision, relative to the
+    /// largest one of their vector, unless weights are bf16; sums are singles, in an order that only the device's number of
+    /// multiprocessors changes.
     ///
     /// # Errors
     /// [`NoDevice`].
     ///
     /// # Panics
     /// When `x` are no whole vectors.
-    pub fn matmul(&self, weights: &Weights, x: &Buffer<f32>) -> Result<Buffer<f32>, NoDevice> {
+    pub fn matmul(
+        &self,
+        weights: &Weights,
+        x: &Buffer<f32>,
+        scratch: &mut Scratch,
+        y: &mut Buffer<f32>,
+    ) -> Result<(), NoDevice> {
         let Weights { rows, columns, .. } = *weights;
         let vectors = x.len() / columns;
         assert!(x.len().is_multiple_of(columns), "{} numbers for {columns} columns", x.len());
+        self.fit(y, vectors * rows)?;
         if weights.format == BF16 {
-            return self.matmul_few_bf16(weights, x, vectors);
+            return self.matmul_few_bf16(weights, x, vectors, y);
         }
         let (tiles, row_tiles) = (columns.div_ceil(COLUMNS), rows.div_ceil(ROWS));
         // Two blocks for each multiprocessor, if each has tiles for all of its warps then.
         let parts = (2 * self.multiprocessors).div_ceil(row_tiles.max(1)).min(tiles / AT_ONCE).max(1);
-        let (halves, x_scales) = self.pack_activations(x, columns, tiles)?;
-        let mut y = self.room(parts * vectors * rows)?;
-        let kernel = self.modules.kernel("matmul_few", &weights.kernel)?;
-        let numbers = [rows, tiles, vectors].map(|n| n as u32);
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&weights.codes.room).arg(&weights.scales.room).arg(&weights.heads.room);
-        launch.arg(&halves.room).arg(&x_scales.room).arg(&mut y.room);
-        numbers.iter().for_each(|number| _ = launch.arg(number));
+        self.pack_activations(x, columns, tiles, scratch)?;
+        let Scratch { halves, scales, parts: sums } = scratch;
+        self.fit(sums, if parts == 1 { 0 } else { parts * vectors * rows })?;
+        let out = if parts == 1 { &*y } else { &*sums };
+        let launch = self.launch("matmul_few", &weights.kernel)?;
+        let launch = launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads);
+        let launch = launch.buffer(halves).buffer(scales).buffer(out).u32(rows).u32(tiles).u32(vectors);
         // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and writes
         // `vectors` times `rows` numbers for each part.
-        unsafe { start(launch, [row_tiles, parts, vectors.div_ceil(FEW)], "launch matmul_few") }?;
-        if parts == 1 { Ok(y) } else { self.sum_parts(&y, vectors * rows, parts) }
+        unsafe { launch.start([row_tiles, parts, vectors.div_ceil(FEW)]) }?;
+        if parts == 1 { Ok(()) } else { self.sum_parts(sums, parts, y) }
     }
 
-    fn matmul_few_bf16(&self, weights: &Weights, x: &Buffer<f32>, vectors: usize) -> Result<Buffer<f32>, NoDevice> {
+    fn matmul_few_bf16(
+        &self,
+        weights: &Weights,
+        x: &Buffer<f32>,
+        vectors: usize,
+        y: &Buffer<f32>,
+    ) -> Result<(), NoDevice> {
         const PER_BLOCK: usize = 32;
         let Weights { rows, columns, .. } = *weights;
-        let mut y = self.room(vectors * rows)?;
-        let numbers = [rows, columns].map(|n| n as u32);
         for first in (0..vectors).step_by(FEW) {
             let few = FEW.min(vectors - first);
-            let kernel = self.modules.kernel("matmul_few_bf16", &format!("matmul_few_bf16_{few}"))?;
-            let x = x.room.slice(first * columns..(first + few) * columns);
-            let mut y = y.room.slice_mut(first * rows..(first + few) * rows);
-            let mut launch = self.stream.launch_builder(&kernel);
-            launch.arg(&weights.codes.room).arg(&x).arg(&mut y);
-            numbers.iter().for_each(|number| _ = launch.arg(number));
+            let launch = self.launch("matmul_few_bf16", &format!("matmul_few_bf16_{few}"))?.buffer(&weights.codes);
+            let launch = launch.from(x, first * columns).from(y, first * rows).u32(rows).u32(columns);
             // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads
             // at a time, and it writes `few` times `rows` numbers.
-            unsafe { start(launch, [rows.div_ceil(PER_BLOCK), 1, 1], "launch matmul_few_bf16") }?;
+            unsafe { launch.start([rows.div_ceil(PER_BLOCK), 1, 1]) }?;
         }
-        Ok(y)
+        Ok(())
     }
 
     fn pack_activations(
@@ -106,27 +139,22 @@ impl Device {
         x: &Buffer<f32>,
         columns: usize,
         tiles: usize,
-    ) -> Result<(Buffer<u8>, Buffer<f32>), NoDevice> {
-        let eights = (x.len() / columns).div_ceil(FEW);
-        let (mut halves, mut scales) = (self.room(eights * tiles * COLUMNS * FEW * 2)?, self.room(eights * FEW)?);
-        let kernel = self.modules.kernel("pack_activations", "pack_activations")?;
-        let numbers = [columns, tiles, x.len() / columns].map(|n| n as u32);
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&x.room).arg(&mut halves.room).arg(&mut scales.room);
-        numbers.iter().for_each(|number| _ = launch.arg(number));
+        scratch: &mut Scratch,
+    ) -> Result<(), NoDevice> {
+        let vectors = x.len() / columns;
+        let eights = vectors.div_ceil(FEW);
+        self.fit(&mut scratch.halves, eights * tiles * COLUMNS * FEW * 2)?;
+        self.fit(&mut scratch.scales, eights * FEW)?;
+        let launch = self.launch("pack_activations", "pack_activations")?;
+        let launch = launch.buffer(x).buffer(&scratch.halves).buffer(&scratch.scales);
+        let launch = launch.u32(columns).u32(tiles).u32(vectors);
         // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes all packed ones.
-        unsafe { start(launch, [eights * FEW, 1, 1], "launch pack_activations") }?;
-        Ok((halves, scales))
+        unsafe { launch.start([eights * FEW, 1, 1]) }
     }
 
-    fn sum_parts(&self, parts: &Buffer<f32>, count: usize, number: usize) -> Result<Buffer<f32>, NoDevice> {
-        let mut y = self.room(count)?;
-        let kernel = self.modules.kernel("matmul_few", "sum_parts")?;
-        let (wide, number) = (count as u64, number as u32);
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&parts.room).arg(&mut y.room).arg(&wide).arg(&number);
-        // SAFETY: the kernel takes these arguments, reads `number` parts of `count` numbers, and writes `count`.
-        unsafe { start(launch, [count.div_ceil(256), 1, 1], "launch sum_parts") }?;
-        Ok(y)
+    fn sum_parts(&self, parts: &Buffer<f32>, number: usize, y: &Buffer<f32>) -> Result<(), NoDevice> {
+        let launch = self.launch("matmul_few", "sum_parts")?.buffer(parts).buffer(y).u64(y.len()).u32(number);
+        // SAFETY: the kernel takes these arguments, reads `number` parts of as many numbers as it writes.
+        unsafe { launch.start([y.len().div_ceil(256), 1, 1]) }
     }
 }

@@ -4,6 +4,8 @@
 //! used is a [`NoDevice`], never a panic; whoever asked for the best that there is goes on with the CPU and tells the reason.
 
 mod attention;
+mod formats;
+mod graph;
 mod launch;
 mod matmul;
 mod modules;
@@ -11,15 +13,20 @@ mod ops;
 mod pack;
 
 pub use attention::{HEAD, Kept};
-pub use launch::Outcome;
-pub use matmul::{FEW, Weights};
+pub use formats::Outcome;
+pub use graph::Graph;
+pub use matmul::{FEW, Scratch, Weights};
+pub use ops::Table;
 pub use pack::{Packed, pack};
 
-use cudarc::driver::result::{DriverError, device, init};
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, sys};
+use cudarc::driver::result::{DriverError, device, init, memcpy_dtod_async, memcpy_htod_async};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, sys};
+use launch::Held;
 use modules::Modules;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The oldest driver that takes the PTX here (ISA 8.4), as `cuDriverGetVersion` counts.
 const DRIVER: i32 = 12040;
@@ -34,13 +41,17 @@ pub struct Device {
     name: String,
     architecture: (i32, i32),
     multiprocessors: usize,
+    /// How many buffers were moved to larger memory.
+    moved: AtomicU64,
+    /// What launches that are being recorded work on.
+    recorded: Mutex<Option<Vec<Held>>>,
 }
 
 /// Numbers in the memory of a device.
 #[derive(Debug)]
 pub struct Buffer<T> {
     /// The driver has no allocations of nothing: one number at least.
-    room: CudaSlice<T>,
+    room: Arc<CudaSlice<T>>,
     len: usize,
 }
 
@@ -159,8 +170,12 @@ impl Device {
         }
         let count = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(failed("ask for multiprocessors"))?.max(1) as usize;
+        // SAFETY: everything is done on one stream, in its order.
+        unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("make a stream"))?;
-        Ok(Device { stream, modules: Modules::new(context, architecture), name, architecture, multiprocessors })
+        let modules = Modules::new(context, architecture);
+        let (moved, recorded) = Default::default();
+        Ok(Device { stream, modules, name, architecture, multiprocessors, moved, recorded })
     }
 
     /// Its name.
@@ -173,16 +188,29 @@ impl Device {
         self.architecture
     }
 
-    /// Copy bytes into its memory.
+    /// Copy numbers into its memory.
     ///
     /// # Errors
     /// [`NoDevice::Memory`].
     pub fn upload<T: Number>(&self, numbers: &[T]) -> Result<Buffer<T>, NoDevice> {
         let mut buffer = self.room(numbers.len())?;
-        if !numbers.is_empty() {
-            self.stream.memcpy_htod(numbers, &mut buffer.room).map_err(failed("copy to the device"))?;
-        }
+        self.write(numbers, &mut buffer)?;
         Ok(buffer)
+    }
+
+    /// Copy numbers into a buffer, which then has these.
+    ///
+    /// # Errors
+    /// [`NoDevice::Memory`].
+    pub fn write<T: Number>(&self, numbers: &[T], buffer: &mut Buffer<T>) -> Result<(), NoDevice> {
+        self.fit(buffer, numbers.len())?;
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        self.stream.context().bind_to_thread().map_err(failed("use the device"))?;
+        let (to, _) = buffer.room.device_ptr(&self.stream);
+        // SAFETY: there is room for the numbers. From memory that is not pinned the driver takes them over before this returns.
+        unsafe { memcpy_htod_async(to, numbers, self.stream.cu_stream()) }.map_err(failed("copy to the device"))
     }
 
     /// Copy back, once everything that was launched before is done.
@@ -190,22 +218,61 @@ impl Device {
     /// # Errors
     /// [`NoDevice::Failed`], also for a kernel before that failed.
     pub fn download<T: Number>(&self, buffer: &Buffer<T>) -> Result<Vec<T>, NoDevice> {
-        if buffer.is_empty() {
-            return Ok(Vec::new());
+        let mut numbers = vec![T::default(); buffer.len()];
+        if !numbers.is_empty() {
+            let of = buffer.room.slice(..buffer.len());
+            self.stream.memcpy_dtoh(&of, &mut numbers).map_err(failed("copy from the device"))?;
+            self.stream.synchronize().map_err(failed("wait for the device"))?;
         }
-        self.stream.clone_dtoh(&buffer.room).map_err(failed("copy from the device"))
+        Ok(numbers)
     }
 
-    /// Zeros.
-    fn room<T: Number>(&self, count: usize) -> Result<Buffer<T>, NoDevice> {
-        let room = self.stream.alloc_zeros(count.max(1));
-        room.map(|room| Buffer { room, len: count }).map_err(|e| match e {
+    /// Make `to` the numbers from `first` to `last` of `from`.
+    ///
+    /// # Errors
+    /// [`NoDevice`].
+    ///
+    /// # Panics
+    /// When they are not there.
+    pub fn part<T: Number>(&self, from: &Buffer<T>, part: Range<usize>, to: &mut Buffer<T>) -> Result<(), NoDevice> {
+        assert!(part.end <= from.len(), "{part:?} of {}", from.len());
+        self.fit(to, part.len())?;
+        if part.is_empty() {
+            return Ok(());
+        }
+        self.stream.context().bind_to_thread().map_err(failed("use the device"))?;
+        let (start, _) = from.room.device_ptr(&self.stream);
+        let (to, _) = to.room.device_ptr(&self.stream);
+        let start = start + (part.start * size_of::<T>()) as u64;
+        // SAFETY: both sides have so many numbers, and are not the same buffer.
+        unsafe { memcpy_dtod_async(to, start, part.len() * size_of::<T>(), self.stream.cu_stream()) }
+            .map_err(failed("copy on the device"))
+    }
+
+    /// A buffer of so many numbers, whatever they are.
+    ///
+    /// # Errors
+    /// [`NoDevice::Memory`].
+    pub fn room<T: Number>(&self, count: usize) -> Result<Buffer<T>, NoDevice> {
+        // SAFETY: any bits are a number, and what was not written is not read as anything else.
+        let room = unsafe { self.stream.alloc(count.max(1)) };
+        room.map(|room| Buffer { room: Arc::new(room), len: count }).map_err(|e| match e {
             DriverError(sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY) => {
                 let free = self.stream.context().mem_get_info().map_or(0, |(free, _)| free);
                 NoDevice::Memory { wanted: count * size_of::<T>(), free }
             }
             other => failed("reserve memory")(other),
         })
+    }
+
+    /// Let a buffer have so many numbers: in its own memory where they fit into that, otherwise in larger one.
+    fn fit<T: Number>(&self, buffer: &mut Buffer<T>, count: usize) -> Result<(), NoDevice> {
+        if count > buffer.room.len() {
+            *buffer = self.room(count)?;
+            self.moved.fetch_add(1, Ordering::Relaxed);
+        }
+        buffer.len = count;
+        Ok(())
     }
 }
 
@@ -222,7 +289,8 @@ impl<T> Buffer<T> {
 }
 
 /// What kernels compute on.
-pub trait Number: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits + Clone + Default {}
+pub trait Number: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits + Copy + Default + Send + Sync {}
 
 impl Number for u8 {}
+impl Number for u32 {}
 impl Number for f32 {}

@@ -26,11 +26,12 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 9] = [
+static SOURCES: [Source; 10] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
     source!("encode_q8_0"),
+    source!("gather"),
     source!("matmul_few"),
     source!("matmul_few_bf16"),
     source!("pack_activations"),

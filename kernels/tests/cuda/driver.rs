@@ -69,7 +69,9 @@ fn launches_on(device: &Device) {
             let mut wanted = vec![0.0; count * format.block];
             decode(Level::SCALAR, &blocks, &mut wanted);
             let there = device.upload(&blocks).unwrap();
-            let found = device.download(&device.dequantize(format, &there).unwrap()).unwrap();
+            let mut values = device.room(0).unwrap();
+            device.dequantize(format, &there, &mut values).unwrap();
+            let found = device.download(&values).unwrap();
             assert!(bits(&found) == bits(&wanted), "{}, {count} blocks", format.name);
         }
     }
@@ -99,25 +101,49 @@ fn multiplies() {
 
 /// Products, and what is computed between them.
 fn multiplies_on(device: &Device) {
+    let mut scratch = device.scratch().unwrap();
+    let mut y = device.room(0).unwrap();
     for (n, name) in products::FORMATS.into_iter().chain(["bf16"]).enumerate() {
         // One part, and as many as a few rows on several multiprocessors ask for.
         for (rows, columns, vectors) in [(50, 512, 1 + n), (3, 64 * 40, 8), (16, 256, 0), (17, 256, 19)] {
             let problem = Problem::new(name, rows, columns, vectors);
             let weights = device.upload_weights(problem.format, columns, &problem.weights).unwrap().unwrap();
-            let y = device.matmul(&weights, &device.upload(&problem.x).unwrap()).unwrap();
+            device.matmul(&weights, &device.upload(&problem.x).unwrap(), &mut scratch, &mut y).unwrap();
             problem.check(&device.download(&y).unwrap(), "on a device");
         }
     }
+    assert!(device.upload_weights(Format::by_name("q5_1").unwrap(), 32, &[0; 24]).unwrap().is_none());
+}
+
+#[test]
+fn models_are_computed() {
+    with_driver("computes", &[]);
+}
+
+#[test]
+#[ignore = "models_are_computed runs it"]
+fn computes() {
+    computes_on(&Device::open(0).unwrap());
+}
+
+/// What is computed between products.
+fn computes_on(device: &Device) {
+    let mut y = device.room(0).unwrap();
     let x = device.upload(&[3.0f32, 4.0, 0.0, -0.0]).unwrap();
-    let y = device.rms_norm(&x, &device.upload(&[1.0f32, 2.0]).unwrap(), 0.0).unwrap();
-    let y = device.download(&y).unwrap();
-    assert!((y[0] - 3.0 / 12.5f32.sqrt()).abs() < 1e-6 && y[2].is_nan(), "{y:?}");
+    device.rms_norm(&x, &device.upload(&[1.0f32, 2.0]).unwrap(), 0.0, &mut y).unwrap();
+    let found = device.download(&y).unwrap();
+    assert!((found[0] - 3.0 / 12.5f32.sqrt()).abs() < 1e-6 && found[2].is_nan(), "{found:?}");
     let mut gate = device.upload(&[0.0f32, 1.0]).unwrap();
     let up = device.upload(&[5.0f32, 2.0]).unwrap();
     device.silu_times(&mut gate, &up).unwrap();
     device.add(&mut gate, &up).unwrap();
     let sum = device.download(&gate).unwrap();
     assert!(sum[0] == 5.0 && (sum[1] - 2.0 - 2.0 / (1.0 + (-1f32).exp())).abs() < 1e-6, "{sum:?}");
+    let mut rows = device.upload(&[1.0f32, 2.0, 3.0, 4.0]).unwrap();
+    device.add_to_rows(&mut rows, &up).unwrap();
+    assert_eq!(device.download(&rows).unwrap(), [6.0, 4.0, 8.0, 6.0]);
+    device.part(&rows, 1..3, &mut y).unwrap();
+    assert_eq!(device.download(&y).unwrap(), [4.0, 8.0]);
     for numbers in ATTENDING {
         let all = Attending::new(numbers);
         let before = all.position * all.heads * all.size;
@@ -125,16 +151,95 @@ fn multiplies_on(device: &Device) {
         // First what stands before, then the tokens.
         for (at, part) in [(0, 0..before), (all.position, before..all.keys.len())] {
             let [keys, values] = [&all.keys, &all.values].map(|of| device.upload(&of[part.clone()]).unwrap());
-            device.keep(&mut kept, at, &keys, &values).unwrap();
+            device.keep(&mut kept, &device.upload(&[at as u32]).unwrap(), &keys, &values).unwrap();
         }
         let queries = device.upload(&all.queries).unwrap();
-        let out = device.attention(&kept, all.position, &queries, all.tokens).unwrap();
-        all.check(&device.download(&out).unwrap());
+        let position = device.upload(&[all.position as u32]).unwrap();
+        device.attention(&kept, &position, &queries, all.tokens, &mut y).unwrap();
+        all.check(&device.download(&y).unwrap());
+        // There is no room there: nothing is written elsewhere.
+        let far = device.upload(&[1 << 20]).unwrap();
+        let [keys, values] = [&all.keys, &all.values].map(|of| device.upload(of).unwrap());
+        device.keep(&mut kept, &far, &keys, &values).unwrap();
+        device.attention(&kept, &position, &queries, all.tokens, &mut y).unwrap();
+        all.check(&device.download(&y).unwrap());
     }
     let mut x = device.upload(&[1.0f32, 2.0, 3.0, 4.0]).unwrap();
-    device.rope(&mut x, &device.upload(&[0.0f32, 1.0]).unwrap(), 2).unwrap();
-    assert_eq!(device.download(&x).unwrap(), [-2.0, 1.0, -4.0, 3.0]);
-    assert!(device.upload_weights(Format::by_name("q5_1").unwrap(), 32, &[0; 24]).unwrap().is_none());
+    let turns = device.upload(&[f32::NAN, f32::NAN, 0.0, 1.0]).unwrap();
+    for position in [1, 2] {
+        // The second one has no turns.
+        device.rope(&mut x, &turns, &device.upload(&[position]).unwrap(), 1, 2).unwrap();
+        assert_eq!(device.download(&x).unwrap(), [-2.0, 1.0, -4.0, 3.0]);
+    }
+}
+
+#[test]
+fn rows_are_found() {
+    with_driver("finds", &[]);
+}
+
+#[test]
+#[ignore = "rows_are_found runs it"]
+fn finds() {
+    finds_on(&Device::open(0).unwrap());
+}
+
+/// Rows of tables in several formats, in any order, with a number that is not there.
+fn finds_on(device: &Device) {
+    let mut noise = Noise(8);
+    let (mut picked, mut found) = (device.room(0).unwrap(), device.room(0).unwrap());
+    for name in ["f32", "bf16", "q8_0", "q4_k"] {
+        let format = Format::by_name(name).unwrap();
+        let columns = format.block * 5;
+        let values: Vec<f32> = (0..7 * columns).map(|_| noise.number()).collect();
+        let mut stored = vec![0; 7 * 5 * format.bytes];
+        format.encoder().unwrap()(Level::SCALAR, &values, &Encoding::default(), &mut stored).unwrap();
+        let mut decoded = vec![0.0; values.len()];
+        format.decoder().unwrap()(Level::SCALAR, &stored, &mut decoded);
+        let table = device.upload_table(format, columns, &stored).unwrap();
+        let numbers = [6u32, 0, 3, 3, 7];
+        device.rows(&table, &device.upload(&numbers).unwrap(), &mut picked, &mut found).unwrap();
+        let found = device.download(&found).unwrap();
+        for (number, row) in numbers.iter().zip(found.chunks_exact(columns)) {
+            let at = *number as usize * columns;
+            let wanted = decoded.get(at..at + columns).map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
+            assert_eq!(row, wanted, "{name}, {number}");
+        }
+    }
+}
+
+#[test]
+fn launches_are_recorded() {
+    with_driver("records", &[]);
+}
+
+#[test]
+#[ignore = "launches_are_recorded runs it"]
+fn records() {
+    records_on(&Device::open(0).unwrap());
+}
+
+/// A graph computes with what its buffers have when it is launched, and is out of date once one was moved.
+fn records_on(device: &Device) {
+    let mut x = device.upload(&[1.0f32, 2.0]).unwrap();
+    let y = device.upload(&[10.0f32, 20.0]).unwrap();
+    let graph = device
+        .record(|| {
+            device.add(&mut x, &y)?;
+            device.add(&mut x, &y)
+        })
+        .unwrap();
+    drop(y);
+    assert_eq!(device.download(&x).unwrap(), [1.0, 2.0]);
+    assert!(device.replay(&graph).unwrap());
+    assert_eq!(device.download(&x).unwrap(), [21.0, 42.0]);
+    device.write(&[0.5, 0.5], &mut x).unwrap();
+    assert!(device.replay(&graph).unwrap());
+    assert_eq!(device.download(&x).unwrap(), [20.5, 40.5]);
+    assert!(device.record(|| device.upload(&[0.0f32; 100]).map(drop)).is_err());
+    assert!(device.replay(&graph).unwrap());
+    device.write(&[0.0; 100], &mut x).unwrap();
+    assert!(!device.replay(&graph).unwrap());
 }
 
 /// Whatever keeps a device from being used is told, and nothing panics.
@@ -161,7 +266,7 @@ fn tells() {
     let run = || -> Result<(), NoDevice> {
         let device = Device::open(ordinal)?;
         let blocks = device.upload(&[0u8; 34 * 32])?;
-        device.dequantize(Format::by_name("q8_0").unwrap(), &blocks).map(drop)
+        device.dequantize(Format::by_name("q8_0").unwrap(), &blocks, &mut device.room(0)?)
     };
     println!("told: {}", run().unwrap_err());
 }
@@ -174,6 +279,9 @@ fn a_gpu_gives_what_the_stand_in_gives() {
             println!("on {}", device.name());
             launches_on(&device);
             multiplies_on(&device);
+            computes_on(&device);
+            finds_on(&device);
+            records_on(&device);
         }
         Err(why) => println!("skipped: no GPU: {why}"),
     }

@@ -63,9 +63,10 @@ fn heads_are_turned() {
         let mut noise = Noise(2);
         for ((tokens, heads, size), order) in [(1, 9, 64), (3, 2, 10), (2, 4, 128), (1, 1, 2)].into_iter().zip(ORDERS) {
             let mut numbers = |count: usize| -> Vec<f32> { (0..count).map(|_| noise.number()).collect() };
-            let (x, turns) = (numbers(tokens * heads * size), numbers(tokens * size));
+            // The first token is at position 2.
+            let (x, turns) = (numbers(tokens * heads * size), numbers((2 + tokens) * size));
             let mut wanted = x.clone();
-            for (token, turns) in wanted.chunks_exact_mut(heads * size).zip(turns.chunks_exact(size)) {
+            for (token, turns) in wanted.chunks_exact_mut(heads * size).zip(turns.chunks_exact(size).skip(2)) {
                 let (cosines, sines) = turns.split_at(size / 2);
                 for head in token.chunks_exact_mut(size) {
                     for i in 0..size / 2 {
@@ -77,8 +78,10 @@ fn heads_are_turned() {
             let arguments = [
                 Argument::Buffer(&bytes(&x)),
                 Argument::Buffer(&bytes(&turns)),
+                Argument::Buffer(&2u32.to_le_bytes()),
                 Argument::Value(&(heads as u32).to_le_bytes()),
                 Argument::Value(&(size as u32).to_le_bytes()),
+                Argument::Value(&(2 + tokens as u32).to_le_bytes()),
             ];
             assert_eq!(floats(&emulator.run("rope", [tokens, 1], order, &arguments)[0]), wanted, "{order:?}");
         }
@@ -151,25 +154,25 @@ fn attention_is_that_of_the_definition() {
                 let arguments = [
                     Argument::Buffer(&bytes(from)),
                     Argument::Buffer(&vec![0xff; 4 * heads * room * size]),
+                    Argument::Buffer(&number(0)),
                     Argument::Value(&number(heads)),
                     Argument::Value(&number(size)),
                     Argument::Value(&number(room)),
-                    Argument::Value(&number(0)),
                 ];
-                emulator.run("keep", [position + tokens, 1], order, &arguments).pop().unwrap()
+                emulator.run("keep", [position + tokens, 1], order, &arguments).swap_remove(1)
             };
             let arguments = [
                 Argument::Buffer(&bytes(&all.queries)),
                 Argument::Buffer(&keep(&all.keys)),
                 Argument::Buffer(&keep(&all.values)),
                 Argument::Buffer(&vec![0xcd; 4 * all.queries.len()]),
+                Argument::Buffer(&number(position)),
                 Argument::Value(&number(size)),
                 Argument::Value(&number(group)),
                 Argument::Value(&number(room)),
-                Argument::Value(&number(position)),
                 Argument::Value(&(1.0 / (size as f32).sqrt()).to_le_bytes()),
             ];
-            let out = emulator.run("attention", [heads * group, tokens], order, &arguments).pop().unwrap();
+            let out = emulator.run("attention", [heads * group, tokens], order, &arguments).swap_remove(3);
             all.check(&floats(&out));
         }
     });
