@@ -250,6 +250,12 @@ pub enum Error {
         /// The value.
         value: f32,
     },
+    /// A GPU that cannot be used, or that stopped.
+    #[error("the GPU cannot be used: {reason}")]
+    Device {
+        /// Why.
+        reason: String,
+    },
     /// A model that predicts nothing.
     #[error("`{}` predicts nothing: a logit is {logit}", path.display())]
     NoPrediction {
@@ -382,6 +388,7 @@ impl Error {
             Error::NonFinite { .. } => {
                 "pass `--allow-non-finite` to keep such values; mxfp4 and nvfp4 cannot hold them".into()
             }
+            Error::Device { .. } => "`--device auto` takes the CPU where there is no GPU, `--device cpu` always".into(),
             Error::NoPrediction { .. } => "look for damaged weights with `tersor verify`, or quantize it anew".into(),
             Error::Overflow { .. } => {
                 "add a rule that gives this tensor f32, bf16 or a format with smaller scales".into()

@@ -99,13 +99,13 @@ fn once(model: &Model, load: &Load) -> Result<Times> {
     let mut session = Session::new(model, load.prompt + load.tokens)?;
     let mut logits = Vec::new();
     let started = Instant::now();
-    let hidden = session.forward(&prompt)?;
-    model.last_logits(&hidden, &mut logits)?;
+    session.forward(&prompt)?;
+    session.last_logits(&mut logits)?;
     let prompt = started.elapsed().as_secs_f64();
     let started = Instant::now();
     for n in 0..load.tokens {
-        let hidden = session.forward(&[id(n)])?;
-        model.last_logits(&hidden, &mut logits)?;
+        session.forward(&[id(n)])?;
+        session.last_logits(&mut logits)?;
     }
     Ok(Times { prompt, tokens: started.elapsed().as_secs_f64() })
 }

@@ -9,7 +9,7 @@ use crate::options::GenerateArgs;
 use crate::progress::Unit;
 use crate::report::GenerateReport;
 use crate::source::Source;
-use crate::steps::model;
+use crate::steps::model::{self, Place};
 use crate::tokenizer::{Decoder, Message, chat, encoder_of, last_tokens, metadata_of};
 use std::process::ExitCode;
 
@@ -35,7 +35,8 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     };
     drop(encoder);
     let mut decoder = Decoder::new(&args.model, &metadata)?;
-    let model = model::load(source, Weights::AsStored, args.threads.get(), &Console { quiet: args.quiet })?;
+    let place = Place { device: args.device.device, threads: args.threads.get() };
+    let model = model::load(source, Weights::AsStored, place, &Console { quiet: args.quiet })?;
     let request = Request {
         prompt: &prompt,
         tokens: args.tokens,
@@ -57,7 +58,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     say(decoder.finish());
     let made = made?;
     let end = made.end;
-    let report = GenerateReport::new(&args.model, text, prompt.len(), written, &made);
+    let report = GenerateReport::new(&args.model, (text, prompt.len()), written, &made, model.computed());
     if args.json {
         print_json(&report);
     } else {

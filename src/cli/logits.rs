@@ -8,7 +8,8 @@ use crate::model::Weights;
 use crate::options::LogitsArgs;
 use crate::progress::{Unit, metered};
 use crate::source::Source;
-use crate::steps::{model, student};
+use crate::steps::model::{self, Place};
+use crate::steps::student;
 use std::process::ExitCode;
 use tersor_kernels::Level;
 
@@ -16,7 +17,8 @@ pub(super) fn run(args: &LogitsArgs) -> Result<ExitCode> {
     let source = Source::open(&args.teacher)?;
     let tokens = student::tokens(&source, &args.texts)?;
     let (digest, threads, level) = (source.digest()?, args.threads.get(), Level::best());
-    let model = model::load(source, Weights::AsStored, threads, &Console { quiet: args.quiet })?;
+    let place = Place { device: args.device.device, threads };
+    let model = model::load(source, Weights::AsStored, place, &Console { quiet: args.quiet })?;
     let of = Predicted {
         teacher: digest,
         texts: tokens.digest(),

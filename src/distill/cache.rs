@@ -169,8 +169,8 @@ pub fn write_cache(
                 return Err(Error::Interrupted);
             }
             session.rewind(0);
-            let hidden = session.forward(tokens.fixed(n).0)?;
-            sequences.push(predictions(model, &hidden, of, level, threads)?);
+            session.forward(tokens.fixed(n).0)?;
+            sequences.push(predictions(model, &mut session, of, level, threads)?);
             progress.advance(of.context as u64);
         }
         let mut hasher = blake3::Hasher::new();
@@ -219,16 +219,22 @@ fn bytes_of(source: &Source, n: usize) -> Result<Vec<u8>> {
 const ROWS: usize = 128;
 
 /// The predictions after hidden states, packed.
-fn predictions(model: &Model, hidden: &[f32], of: &Predicted, level: Level, threads: usize) -> Result<Vec<u8>> {
-    let width = hidden.len() / of.context;
+fn predictions(
+    model: &Model,
+    session: &mut Session<'_>,
+    of: &Predicted,
+    level: Level,
+    threads: usize,
+) -> Result<Vec<u8>> {
     let (mut logits, mut bytes) = (Vec::new(), Vec::new());
-    for hidden in hidden.chunks(ROWS * width) {
-        model.logits(hidden, &mut logits)?;
+    for first in (0..of.context).step_by(ROWS) {
+        let rows = first..of.context.min(first + ROWS);
+        session.logits(rows.clone(), &mut logits)?;
         let row = |n: usize| {
             let row = &logits[n * model.vocabulary()..][..of.vocabulary];
             Ok(packed(&Top::of(level, row, of.top_k, of.temperature)))
         };
-        bytes.extend(in_parallel(threads, hidden.len() / width, row)?.concat());
+        bytes.extend(in_parallel(threads, rows.len(), row)?.concat());
     }
     Ok(bytes)
 }
@@ -345,9 +351,10 @@ mod tests {
         let windows = crate::windows::Windows::cut(&source, &text).unwrap();
         let [whole, cut] = [source, cut].map(|source| {
             let model = Model::load(source, Weights::AsStored, level, 2, &Silent).unwrap();
-            let hidden = Session::new(&model, 256).unwrap().forward(windows.iter().next().unwrap()).unwrap();
+            let mut session = Session::new(&model, 256).unwrap();
+            session.forward(windows.iter().next().unwrap()).unwrap();
             let mut logits = Vec::new();
-            model.logits(&hidden, &mut logits).unwrap();
+            session.logits(0..256, &mut logits).unwrap();
             (model.vocabulary(), logits)
         });
         let loss = Loss { divergence: Divergence::Forward, temperature: 1.0, cross_entropy: 0.0 };

@@ -40,12 +40,12 @@ impl<'m> Teacher<'m> {
             let mut x = self.session.embed(sequence)?;
             let mut done = 0;
             for (block, rows) in &mut self.states {
-                self.session.through(done..*block + 1, &mut x);
+                self.session.through(done..*block + 1, &mut x)?;
                 rows.extend_from_slice(&x);
                 done = *block + 1;
             }
-            self.session.through(done..self.model.layers(), &mut x);
-            self.hidden.extend(self.session.normalized(&x));
+            self.session.through(done..self.model.layers(), &mut x)?;
+            self.hidden.extend(self.session.normalized(&x)?);
         }
         Ok(())
     }

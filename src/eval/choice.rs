@@ -192,10 +192,9 @@ impl Run<'_> {
         let known = same(&self.ids, &choice.ids).min(first);
         self.session.rewind(known);
         self.ids.truncate(known);
-        let hidden = self.session.forward(&choice.ids[known..last])?;
+        self.session.forward(&choice.ids[known..last])?;
         self.ids.extend_from_slice(&choice.ids[known..last]);
-        let width = hidden.len() / (last - known);
-        self.model.logits(&hidden[(first - known) * width..], &mut self.logits)?;
+        self.session.logits(first - known..last - known, &mut self.logits)?;
         let mut found = Found { nll: 0.0, greedy: true };
         let rows = self.logits.chunks_exact(self.model.vocabulary());
         for (row, target) in rows.zip(&choice.ids[choice.prompt..]) {

@@ -31,26 +31,23 @@ const AT_ONCE: usize = 64;
 /// A model that takes no context of that length, [`Error::Interrupted`].
 pub fn evaluate(model: &Model, base: Option<&Model>, windows: &Windows, progress: &dyn Progress) -> Result<Scores> {
     let mut session = Session::new(model, windows.context)?;
-    let mut base = base.map(|base| Ok((base, Session::new(base, windows.context)?))).transpose()?;
+    let mut base = base.map(|base| Session::new(base, windows.context)).transpose()?;
     let mut tally = Tally::new(windows.vocabulary());
     let (mut logits, mut base_logits) = (Vec::new(), Vec::new());
     for window in windows.iter() {
         session.rewind(0);
-        let hidden = session.forward(window)?;
-        let base_hidden = match &mut base {
-            Some((_, session)) => {
-                session.rewind(0);
-                session.forward(window)?
-            }
-            None => Vec::new(),
-        };
+        session.forward(window)?;
+        if let Some(base) = &mut base {
+            base.rewind(0);
+            base.forward(window)?;
+        }
         let scored = windows.scored();
         for first in scored.clone().step_by(AT_ONCE) {
             let rows = first..scored.end.min(first + AT_ONCE);
             let targets = &window[rows.start + 1..rows.end + 1];
-            model.logits(of_rows(&hidden, rows.clone(), windows.context), &mut logits)?;
-            if let Some((base, _)) = &base {
-                base.logits(of_rows(&base_hidden, rows, windows.context), &mut base_logits)?;
+            session.logits(rows.clone(), &mut logits)?;
+            if let Some(base) = &mut base {
+                base.logits(rows, &mut base_logits)?;
             }
             tally.add(targets, &logits, base.is_some().then_some(&base_logits));
         }
@@ -60,10 +57,4 @@ pub fn evaluate(model: &Model, base: Option<&Model>, windows: &Windows, progress
         }
     }
     Ok(tally.scores())
-}
-
-/// Some rows of a matrix of `all` rows.
-fn of_rows(values: &[f32], rows: std::ops::Range<usize>, all: usize) -> &[f32] {
-    let width = values.len() / all;
-    &values[rows.start * width..rows.end * width]
 }

@@ -76,13 +76,13 @@ pub fn generate(
     let room = request.tokens.min(context - prompt.len());
     let mut session = Session::new(model, prompt.len() + room)?;
     let mut sampler = Sampler::new(request.sampling);
-    let (mut tokens, mut logits, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tokens, mut logits) = (Vec::new(), Vec::new());
     let generated = |tokens, end, first: Option<Duration>| {
         let first = first.unwrap_or_else(|| started.elapsed());
         Ok(Generated { tokens, end, first, rest: started.elapsed() - first })
     };
     for part in prompt.chunks(AT_ONCE) {
-        hidden = session.forward(part)?;
+        session.forward(part)?;
         progress.advance(part.len() as u64);
         if progress.cancelled() {
             return generated(tokens, End::Cancelled, None);
@@ -90,7 +90,7 @@ pub fn generate(
     }
     let mut first = None;
     while tokens.len() < room {
-        model.last_logits(&hidden, &mut logits)?;
+        session.last_logits(&mut logits)?;
         let token = sampler.choose(&logits[..request.vocabulary.min(logits.len())]);
         first.get_or_insert_with(|| started.elapsed());
         if request.last.contains(&token) {
@@ -101,7 +101,7 @@ pub fn generate(
             return generated(tokens, End::Cancelled, first);
         }
         if tokens.len() < room {
-            hidden = session.forward(&[token])?;
+            session.forward(&[token])?;
         }
     }
     let end = if tokens.len() < request.tokens { End::Context } else { End::Length };

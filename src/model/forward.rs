@@ -1,30 +1,60 @@
-//! Token ids to hidden states.
+//! Token ids to hidden states, and to logits.
 
-use super::Model;
 use super::attention::Kept;
+#[cfg(feature = "cuda")]
+use super::device::{Sequence, Shape};
 use super::layer::{Layer, Pass};
 use super::load::Block;
+use super::{Held, Here, Model};
+use crate::arch::Count;
 use crate::error::{Error, Result};
+use std::ops::Range;
 use tersor_kernels::matmul::Activations;
 
 /// A sequence: what the model keeps of its tokens.
 pub struct Session<'m> {
     model: &'m Model,
-    /// Layer by layer, a key-value head each.
-    kept: Vec<Vec<Kept>>,
+    state: State<'m>,
     position: usize,
     capacity: usize,
-    packed: Activations,
+}
+
+/// Where the model is, the rest is.
+enum State<'m> {
+    Here {
+        model: &'m Here,
+        /// Layer by layer, a key-value head each.
+        kept: Vec<Vec<Kept>>,
+        packed: Activations,
+        /// Of the last tokens, after the last norm.
+        hidden: Vec<f32>,
+    },
+    #[cfg(feature = "cuda")]
+    There { model: &'m super::device::OnDevice, sequence: Box<Sequence> },
 }
 
 impl<'m> Session<'m> {
     /// An empty sequence with room for `capacity` tokens.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the model takes no sequence of that length.
+    /// [`Error::Usage`] when the model takes no sequence of that length, [`Error::Device`].
     pub fn new(model: &'m Model, capacity: usize) -> Result<Session<'m>> {
-        let kept = model.layers.iter().map(|_| model.frame.kept(capacity)).collect::<Result<_>>()?;
-        Ok(Session { model, kept, position: 0, capacity, packed: Activations::new(model.frame.level) })
+        model.frame.check_length(capacity)?;
+        let state = match &model.held {
+            Held::Here(here) => {
+                let kept = here.layers.iter().map(|_| model.frame.kept(capacity)).collect::<Result<_>>()?;
+                State::Here { model: here, kept, packed: Activations::new(model.frame.level), hidden: Vec::new() }
+            }
+            #[cfg(feature = "cuda")]
+            Held::There(there) => {
+                let [hidden, kv_heads, head] =
+                    [Count::Hidden, Count::KvHeads, Count::HeadSize].map(|count| model.frame.count(count));
+                let shape = Shape { hidden, kv_heads, head, eps: model.frame.settings.norm_eps as f32 };
+                let turns = model.frame.turns(0, capacity).concat();
+                State::There { model: there, sequence: Box::new(Sequence::new(there, shape, &turns)?) }
+            }
+        };
+        Ok(Session { model, state, position: 0, capacity })
     }
 
     /// Tokens so far.
@@ -37,19 +67,71 @@ impl<'m> Session<'m> {
         self.position = self.position.min(position);
     }
 
-    /// The hidden states of `tokens`, which follow those before, after the last norm: a row for each.
+    /// Run `tokens`, which follow those before: their hidden states after the last norm stay in the session, to be asked for
+    /// logits.
     ///
     /// # Errors
-    /// An id that the model does not have, more tokens than there is room for, or an embedding that cannot be read.
-    pub fn forward(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+    /// An id that the model does not have, more tokens than there is room for, an embedding that cannot be read,
+    /// [`Error::Device`].
+    pub fn forward(&mut self, tokens: &[u32]) -> Result<()> {
         if tokens.len() > self.capacity - self.position {
             let problem = format!("{} tokens, but there is room for {}", tokens.len(), self.capacity - self.position);
             return Err(Error::Usage { problem, hint: "ask for fewer".into() });
         }
-        let mut x = self.embed(tokens)?;
-        self.through(0..self.kept.len(), &mut x);
+        self.model.embedding.check(tokens)?;
+        if let State::Here { .. } = self.state {
+            let mut x = self.embed(tokens)?;
+            self.through(0..self.model.layers(), &mut x)?;
+            let normalized = self.normalized(&x)?;
+            if let State::Here { hidden, .. } = &mut self.state {
+                *hidden = normalized;
+            }
+        }
+        #[cfg(feature = "cuda")]
+        if let State::There { model, sequence } = &mut self.state {
+            sequence.forward(model, tokens, self.position)?;
+        }
         self.position += tokens.len();
-        Ok(self.normalized(&x))
+        Ok(())
+    }
+
+    /// The logits of some of the last tokens: a row of [`Model::vocabulary`] for each.
+    ///
+    /// # Errors
+    /// [`Error::NoPrediction`] when one is not a finite number, [`Error::Device`].
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    pub fn logits(&mut self, rows: Range<usize>, logits: &mut Vec<f32>) -> Result<()> {
+        match &mut self.state {
+            State::Here { hidden, .. } => {
+                let width = self.model.frame.count(Count::Hidden);
+                self.model.logits(&hidden[rows.start * width..rows.end * width], logits)
+            }
+            #[cfg(feature = "cuda")]
+            State::There { model, sequence } => {
+                *logits = sequence.logits(model, rows)?;
+                self.model.check(logits)
+            }
+        }
+    }
+
+    /// [`Session::logits`] of the last token alone.
+    ///
+    /// # Errors
+    /// Those of [`Session::logits`].
+    pub fn last_logits(&mut self, logits: &mut Vec<f32>) -> Result<()> {
+        let rows = self.rows();
+        self.logits(rows - 1..rows, logits)
+    }
+
+    /// Tokens that ran last.
+    pub fn rows(&self) -> usize {
+        match &self.state {
+            State::Here { hidden, .. } => hidden.len() / self.model.frame.count(Count::Hidden),
+            #[cfg(feature = "cuda")]
+            State::There { sequence, .. } => sequence.rows(),
+        }
     }
 
     /// What goes into the first block for `tokens`.
@@ -62,30 +144,58 @@ impl<'m> Session<'m> {
 
     /// The hidden states of tokens after those so far through some blocks, in the order given. No token is added, so
     /// that the same ones can take another way.
-    pub fn through(&mut self, blocks: impl IntoIterator<Item = usize>, hidden: &mut [f32]) {
-        let layers = &self.model.layers;
-        self.run(blocks.into_iter().map(|n| (n, &layers[n])).collect(), hidden);
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn through(&mut self, blocks: impl IntoIterator<Item = usize>, hidden: &mut [f32]) -> Result<()> {
+        match &mut self.state {
+            State::Here { model, .. } => {
+                let layers = &model.layers;
+                self.run(blocks.into_iter().map(|n| (n, &layers[n])).collect(), hidden)
+            }
+            #[cfg(feature = "cuda")]
+            State::There { model, sequence } => {
+                Ok(sequence.through(model, blocks.into_iter(), hidden, self.position)?)
+            }
+        }
     }
 
     /// The same through `block` in place of the model's block `n`.
-    pub fn through_another(&mut self, n: usize, block: &Block, hidden: &mut [f32]) {
-        self.run(vec![(n, &block.0)], hidden);
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a model on a GPU.
+    pub fn through_another(&mut self, n: usize, block: &Block, hidden: &mut [f32]) -> Result<()> {
+        self.run(vec![(n, &block.0)], hidden)
     }
 
-    fn run(&mut self, layers: Vec<(usize, &Layer)>, hidden: &mut [f32]) {
-        let frame = &self.model.frame;
+    fn run(&mut self, layers: Vec<(usize, &Layer)>, hidden: &mut [f32]) -> Result<()> {
+        let (frame, position) = (&self.model.frame, self.position);
+        #[cfg_attr(not(feature = "cuda"), allow(irrefutable_let_patterns))]
+        let State::Here { model, kept, packed, .. } = &mut self.state else {
+            return Err(Error::Device { reason: "blocks of other models run on the CPU".into() });
+        };
         frame.pool.install(|| {
-            let turns = &frame.turns(self.position, hidden.len() / self.model.norm.len());
-            let mut pass = Pass { frame, position: self.position, turns, packed: &mut self.packed, watched: None };
+            let turns = &frame.turns(position, hidden.len() / model.norm.len());
+            let mut pass = Pass { frame, position, turns, packed, watched: None };
             for (n, layer) in layers {
-                pass.run(layer, &mut self.kept[n], hidden);
+                pass.run(layer, &mut kept[n], hidden);
             }
         });
+        Ok(())
     }
 
     /// Hidden states after the last norm, as [`Model::logits`] takes them.
-    pub fn normalized(&self, hidden: &[f32]) -> Vec<f32> {
-        let frame = &self.model.frame;
-        frame.pool.install(|| frame.normalized(hidden, &self.model.norm))
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn normalized(&self, hidden: &[f32]) -> Result<Vec<f32>> {
+        match &self.state {
+            State::Here { model, .. } => {
+                let frame = &self.model.frame;
+                Ok(frame.pool.install(|| frame.normalized(hidden, &model.norm)))
+            }
+            #[cfg(feature = "cuda")]
+            State::There { model, sequence } => Ok(sequence.normalized(model, hidden)?),
+        }
     }
 }

@@ -46,16 +46,25 @@ impl Frame {
         self.settings[count] as usize
     }
 
+    /// The model takes sequences of that length.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it does not.
+    pub(super) fn check_length(&self, capacity: usize) -> Result<()> {
+        let context = self.count(Count::Context);
+        if capacity <= context {
+            return Ok(());
+        }
+        let problem = format!("a sequence of {capacity} tokens, but the model takes {context}");
+        Err(Error::Usage { problem, hint: "ask for fewer; `eval` has `--ctx`".into() })
+    }
+
     /// Room for the keys and values of one block.
     ///
     /// # Errors
     /// [`Error::Usage`] when the model takes no sequence of that length.
     pub(super) fn kept(&self, capacity: usize) -> Result<Vec<Kept>> {
-        let context = self.count(Count::Context);
-        if capacity > context {
-            let problem = format!("a sequence of {capacity} tokens, but the model takes {context}");
-            return Err(Error::Usage { problem, hint: "ask for fewer; `eval` has `--ctx`".into() });
-        }
+        self.check_length(capacity)?;
         let head = |_| Kept::new(capacity, self.count(Count::HeadSize));
         (0..self.count(Count::KvHeads)).map(head).collect::<Option<_>>().ok_or_else(|| Error::Usage {
             problem: format!("{capacity} tokens are more than can be kept"),

@@ -1,9 +1,11 @@
 //! From a checkpoint to weights in memory.
 
+#[cfg(feature = "cuda")]
+use super::device::OnDevice;
 use super::layer::{Frame, Layer};
 use super::linear::Linear;
 use super::rotary::Rotary;
-use super::{Model, Weights};
+use super::{Computed, Held, Here, Model, Weights};
 use crate::arch::{Count, NameRule, Need, Role, Settings, with_layer};
 use crate::error::{Error, Result};
 use crate::plan::Reorder;
@@ -15,7 +17,7 @@ use tersor_kernels::matmul::{Matrix, PANEL};
 use tersor_kernels::{Class, Encoding, Format, Level, NonFinite};
 
 impl Model {
-    /// Load all weights. `progress` hears of bytes of the source.
+    /// Load all weights into the memory of the CPU. `progress` hears of bytes of the source.
     ///
     /// # Errors
     /// A family that is not known, tensors that are missing or of another shape, files that cannot be read,
@@ -27,13 +29,52 @@ impl Model {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<Model> {
+        Model::of(source, weights, level, threads, progress, |loader| loader.all().map(Held::Here))
+    }
+
+    /// Load all weights into the memory of the GPU with this number.
+    pub(super) fn load_on_gpu(
+        ordinal: usize,
+        source: Source,
+        weights: Weights,
+        level: Level,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<Model> {
+        Model::of(source, weights, level, threads, progress, |loader| held_by_gpu(ordinal, loader))
+    }
+
+    fn of(
+        source: Source,
+        weights: Weights,
+        level: Level,
+        threads: usize,
+        progress: &dyn Progress,
+        hold: impl FnOnce(&Loader<'_>) -> Result<Held> + Send,
+    ) -> Result<Model> {
         let frame = frame(&source, level, threads)?;
         let loader = Loader { source: &source, settings: &frame.settings, weights, level, progress };
-        let (layers, norm, head) = frame.pool.install(|| loader.all())?;
+        let held = frame.pool.install(|| hold(&loader))?;
         let quantized = source.tensors().iter().any(|t| t.format.class == Class::Block);
         let embedding = Embedding::new(source, &frame)?;
-        Ok(Model { frame, embedding, layers, norm, head, quantized })
+        let computed = match &held {
+            Held::Here(_) => Computed::on_cpu(),
+            #[cfg(feature = "cuda")]
+            Held::There(there) => Computed::on_gpu(there.name()),
+        };
+        Ok(Model { frame, embedding, held, computed, quantized })
     }
+}
+
+#[cfg(feature = "cuda")]
+fn held_by_gpu(ordinal: usize, loader: &Loader<'_>) -> Result<Held> {
+    let device = tersor_kernels::cuda::Device::open(ordinal)?;
+    OnDevice::load(loader, device).map(|there| Held::There(Box::new(there)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn held_by_gpu(_: usize, _: &Loader<'_>) -> Result<Held> {
+    Err(Error::Device { reason: "this program was built without the feature `cuda`".into() })
 }
 
 /// The weights of one block, to be run in place of a model's own.
@@ -94,11 +135,11 @@ pub(super) struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn all(&self) -> Result<(Vec<Layer>, Vec<f32>, Linear)> {
+    fn all(&self) -> Result<Here> {
         let layers = (0..self.settings[Count::Layers] as u32).map(|n| self.layer(n)).collect::<Result<_>>()?;
         let norm = self.vector("output_norm.weight", None)?;
         let head = if self.settings.tied { Role::TokenEmbedding } else { Role::Output };
-        Ok((layers, norm, self.linear(head, None)?))
+        Ok(Here { layers, norm, head: self.linear(head, None)? })
     }
 
     /// One block.
@@ -146,29 +187,32 @@ impl Loader<'_> {
     }
 
     /// The weight with a role, and how its rows lie.
-    fn weight(&self, role: Role, layer: Option<u32>) -> Result<(TensorId, &'static NameRule)> {
+    pub(super) fn weight(&self, role: Role, layer: Option<u32>) -> Result<(TensorId, &'static NameRule)> {
         let rule = self.settings.architecture.tensors.iter().find(|r| r.role == role);
         let rule = rule.ok_or_else(|| Error::MissingTensors { names: vec![role.name()] })?;
         let missing = || Error::MissingTensors { names: vec![with_layer(rule.gguf, layer)] };
         Ok((self.find(rule, layer)?.ok_or_else(missing)?, rule))
     }
 
-    fn order(&self, rule: &NameRule) -> Reorder {
+    pub(super) fn order(&self, rule: &NameRule) -> Reorder {
         let in_gguf = matches!(self.source.origin, Origin::Gguf { .. });
         Reorder::to_folder(rule.rows, in_gguf, self.settings[Count::HeadSize])
     }
 
     fn linear(&self, role: Role, layer: Option<u32>) -> Result<Linear> {
         let (id, rule) = self.weight(role, layer)?;
-        let weights = self.matrix(id, self.order(rule))?;
-        let bias = match self.rule(&rule.gguf.replace(".weight", ".bias")) {
-            Some(rule) => self.find(rule, layer)?.map(|id| self.reordered(id, self.order(rule))).transpose()?,
-            None => None,
-        };
-        Ok(Linear { weights, bias })
+        Ok(Linear { weights: self.matrix(id, self.order(rule))?, bias: self.bias(rule, layer)? })
     }
 
-    fn vector(&self, gguf: &str, layer: Option<u32>) -> Result<Vec<f32>> {
+    /// The bias beside the weight of a rule.
+    pub(super) fn bias(&self, rule: &NameRule, layer: Option<u32>) -> Result<Option<Vec<f32>>> {
+        match self.rule(&rule.gguf.replace(".weight", ".bias")) {
+            Some(rule) => self.find(rule, layer)?.map(|id| self.reordered(id, self.order(rule))).transpose(),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn vector(&self, gguf: &str, layer: Option<u32>) -> Result<Vec<f32>> {
         let missing = || Error::MissingTensors { names: vec![with_layer(gguf, layer)] };
         let rule = self.rule(gguf).ok_or_else(missing)?;
         self.source.values(self.find(rule, layer)?.ok_or_else(missing)?)
@@ -239,10 +283,15 @@ impl Loader<'_> {
                 encode(self.level, &values, &how, &mut stored).map_err(unwritable)?;
             }
             panel.fill(&stored);
-            self.progress.advance(read);
-            if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+            self.advance(read)
         })?;
         Ok(matrix)
+    }
+
+    /// So many bytes were read.
+    pub(super) fn advance(&self, bytes: u64) -> Result<()> {
+        self.progress.advance(bytes);
+        if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -266,6 +315,14 @@ impl Embedding {
         &self.source
     }
 
+    /// Tokens have rows.
+    pub(super) fn check(&self, tokens: &[u32]) -> Result<()> {
+        let rows = self.source.tensor(self.id).shape.rows();
+        let Some(token) = tokens.iter().find(|token| u64::from(**token) >= rows) else { return Ok(()) };
+        let problem = format!("the token {token}, but the model has {rows}");
+        Err(Error::Usage { problem, hint: "use the model's own tokenizer".into() })
+    }
+
     /// The rows of `tokens`, one after another.
     pub(super) fn rows(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let tensor = self.source.tensor(self.id);
@@ -273,11 +330,8 @@ impl Embedding {
         let (rows, columns) = (tensor.shape.rows(), tensor.shape.cols() as usize);
         let mut bytes = vec![0; (tensor.bytes / rows.max(1)) as usize];
         let mut values = vec![0.0; tokens.len() * columns];
+        self.check(tokens)?;
         for (token, values) in tokens.iter().zip(values.chunks_exact_mut(columns.max(1))) {
-            if u64::from(*token) >= rows {
-                let problem = format!("the token {token}, but the model has {rows}");
-                return Err(Error::Usage { problem, hint: "use the model's own tokenizer".into() });
-            }
             self.source.read(self.id, u64::from(*token) * bytes.len() as u64, &mut bytes)?;
             decode(self.level, &bytes, values);
         }

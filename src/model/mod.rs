@@ -8,6 +8,9 @@
 //! sequence are cut into calls.
 
 mod attention;
+mod choice;
+#[cfg(feature = "cuda")]
+mod device;
 mod forward;
 mod layer;
 mod linear;
@@ -17,6 +20,7 @@ mod rotary;
 pub mod train;
 mod watch;
 
+pub use choice::{Choice, Computed};
 pub use forward::Session;
 pub use load::Block;
 pub use observe::{Observer, Sums};
@@ -39,15 +43,28 @@ pub enum Weights {
     Bf16,
 }
 
-/// A model in memory. The embedding stays in its file.
+/// A model in memory. The embedding stays in its file, unless the model is on a GPU.
 pub struct Model {
     frame: Frame,
     embedding: Embedding,
+    held: Held,
+    computed: Computed,
+    /// See [`Model::is_quantized`].
+    quantized: bool,
+}
+
+/// Where the weights are.
+enum Held {
+    Here(Here),
+    #[cfg(feature = "cuda")]
+    There(Box<device::OnDevice>),
+}
+
+/// Weights in the memory of the CPU.
+struct Here {
     layers: Vec<Layer>,
     norm: Vec<f32>,
     head: Linear,
-    /// See [`Model::is_quantized`].
-    quantized: bool,
 }
 
 impl Model {
@@ -58,12 +75,21 @@ impl Model {
 
     /// Number of blocks.
     pub fn layers(&self) -> usize {
-        self.layers.len()
+        self.frame.count(Count::Layers)
     }
 
     /// The length of a row of logits.
     pub fn vocabulary(&self) -> usize {
-        self.head.rows()
+        match &self.held {
+            Held::Here(here) => here.head.rows(),
+            #[cfg(feature = "cuda")]
+            Held::There(there) => there.vocabulary(),
+        }
+    }
+
+    /// What it is computed on.
+    pub fn computed(&self) -> &Computed {
+        &self.computed
     }
 
     /// True when some tensor is stored in blocks, so that [`Weights::Decoded`] computes something else.
@@ -73,7 +99,11 @@ impl Model {
 
     /// Bytes of weights in memory.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(Layer::bytes).sum::<usize>() + self.head.bytes()
+        match &self.held {
+            Held::Here(here) => here.layers.iter().map(Layer::bytes).sum::<usize>() + here.head.bytes(),
+            #[cfg(feature = "cuda")]
+            Held::There(there) => there.bytes(),
+        }
     }
 
     /// Run on as many threads from now on.
@@ -85,23 +115,26 @@ impl Model {
         Ok(())
     }
 
-    /// [`Model::logits`] of the last row alone.
+    /// The logits of hidden states as [`Session::normalized`] gives them: a row of [`Model::vocabulary`] for each.
     ///
     /// # Errors
-    /// Those of [`Model::logits`].
-    pub fn last_logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<()> {
-        self.logits(&hidden[hidden.len() - self.frame.count(Count::Hidden)..], logits)
+    /// [`Error::NoPrediction`] when one is not a finite number, [`Error::Device`].
+    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<()> {
+        match &self.held {
+            Held::Here(here) => {
+                let (level, head) = (self.frame.level, &here.head);
+                let mut x = Activations::new(level);
+                logits.resize(hidden.len() / self.frame.count(Count::Hidden) * head.rows(), 0.0);
+                self.frame.pool.install(|| linear::multiply(level, hidden, &mut x, &mut [(head, logits)]));
+            }
+            #[cfg(feature = "cuda")]
+            Held::There(there) => *logits = there.logits(hidden)?,
+        }
+        self.check(logits)
     }
 
-    /// The logits of hidden states as [`Session::forward`] gives them: a row of [`Model::vocabulary`] for each.
-    ///
-    /// # Errors
-    /// [`Error::NoPrediction`] when one is not a finite number.
-    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<()> {
-        let columns = hidden.len() / self.frame.count(Count::Hidden);
-        logits.resize(columns * self.vocabulary(), 0.0);
-        let mut x = Activations::new(self.frame.level);
-        self.frame.pool.install(|| linear::multiply(self.frame.level, hidden, &mut x, &mut [(&self.head, logits)]));
+    /// Logits are numbers.
+    fn check(&self, logits: &[f32]) -> Result<()> {
         match logits.iter().find(|logit| !logit.is_finite()) {
             Some(logit) => Err(Error::NoPrediction { path: self.embedding.source().path.clone(), logit: *logit }),
             None => Ok(()),

@@ -1,6 +1,6 @@
 //! What can be typed after `distill` and `train`.
 
-use super::{ThreadsArg, WriteArgs, at_least_one};
+use super::{DeviceArg, ThreadsArg, WriteArgs, at_least_one};
 use crate::conversion::FileType;
 use crate::distill::{Beside, Divergence, LayerMap, Schedule};
 use crate::model::train::Nearness;
@@ -64,6 +64,8 @@ pub(crate) struct LogitsArgs {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     /// No progress on stderr
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -181,6 +183,8 @@ pub(crate) struct TrainingArgs {
     pub(crate) recompute: bool,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
 }
 
 #[derive(Clone, Debug)]

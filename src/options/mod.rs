@@ -13,6 +13,7 @@ pub(crate) use recipe::{ArtifactsArg, CacheArg, CacheArgs, CacheCommand, InitArg
 
 use crate::conversion::{Fallback, FileType, Override, Rule};
 use crate::machine::all_threads;
+use crate::model::Choice;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tersor_kernels::Format;
@@ -176,6 +177,13 @@ impl ThreadsArg {
     }
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DeviceArg {
+    /// What models are computed on: auto takes the first GPU, and the CPU where that cannot be
+    #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t, env = "TERSOR_DEVICE", hide_env_values = true)]
+    pub(crate) device: Choice,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A Hugging Face folder, a safetensors file, a GGUF file, or org/name[@revision]
@@ -265,6 +273,8 @@ pub(crate) struct CalibrateArgs {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     /// Bound on weights and hidden states; where the model does not fit, it is read block by block [default: what is free]
     #[arg(long, value_name = "MiB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) memory: Option<u32>,
@@ -318,6 +328,8 @@ pub(crate) struct EvalArgs {
     pub(crate) tokens: usize,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     /// No progress on stderr
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -354,6 +366,8 @@ pub(crate) struct GenerateArgs {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     /// Nothing on stderr
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -376,6 +390,8 @@ pub(crate) struct BenchArgs {
     /// Numbers of threads, such as 1,2 [default: all that the process may use]
     #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = at_least_one)]
     pub(crate) threads: Vec<usize>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     /// Times that each model runs, in turn with the others
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) repetitions: usize,

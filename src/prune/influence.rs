@@ -71,10 +71,10 @@ pub(super) fn search(reader: &Reader<'_>, windows: &Windows, keep: usize) -> Res
             let mut before = session.embed(window)?;
             for (n, tally) in tallies.iter_mut().enumerate() {
                 let mut hidden = before.clone();
-                session.through(left[n + 1..].iter().copied(), &mut hidden);
+                session.through(left[n + 1..].iter().copied(), &mut hidden)?;
                 let logits = predictions(&model, &session, &hidden, windows)?;
                 tally.add(&targets, &logits, Some(base));
-                session.through([left[n]], &mut before);
+                session.through([left[n]], &mut before)?;
                 if reader.progress.cancelled() {
                     return Err(Error::Interrupted);
                 }
@@ -93,7 +93,7 @@ pub(super) fn search(reader: &Reader<'_>, windows: &Windows, keep: usize) -> Res
 pub(super) fn whole(model: &Model, session: &mut Session<'_>, windows: &Windows) -> Result<Vec<Vec<f32>>> {
     let of = |window: &[u32]| {
         let mut hidden = session.embed(window)?;
-        session.through(0..model.layers(), &mut hidden);
+        session.through(0..model.layers(), &mut hidden)?;
         predictions(model, session, &hidden, windows)
     };
     windows.iter().map(of).collect()
@@ -116,6 +116,6 @@ pub(super) fn predictions(model: &Model, session: &Session<'_>, hidden: &[f32], 
     let width = hidden.len() / windows.context;
     let some: Vec<f32> = scored(windows.context).flat_map(|at| &hidden[at * width..][..width]).copied().collect();
     let mut logits = Vec::new();
-    model.logits(&session.normalized(&some), &mut logits)?;
+    model.logits(&session.normalized(&some)?, &mut logits)?;
     Ok(logits)
 }

@@ -103,7 +103,7 @@ pub fn sensitivity(source: &Source, probe: &Probe<'_>, windows: &Windows, settin
             let name = target.gguf.clone().unwrap_or_else(|| source.tensor(target.id).name.clone());
             tensors.push(cost(name, &[target])?);
         }
-        trial.pass(layer);
+        trial.pass(layer)?;
         let done = |layer: usize| windows.total() * layer as u64 / model.layers() as u64;
         settings.progress.advance(done(layer + 1) - done(layer));
     }
@@ -134,17 +134,17 @@ impl<'m> Trial<'m> {
         let mut tally = Tally::new(self.windows.vocabulary());
         for ((state, base), window) in self.states.iter().zip(&self.base).zip(self.windows.iter()) {
             let mut hidden = state.clone();
-            self.session.through_another(layer, &block, &mut hidden);
-            self.session.through(layer + 1..self.model.layers(), &mut hidden);
+            self.session.through_another(layer, &block, &mut hidden)?;
+            self.session.through(layer + 1..self.model.layers(), &mut hidden)?;
             tally.add(&following(window), &predictions(self.model, &self.session, &hidden, self.windows)?, Some(base));
         }
         Ok(tally.scores().divergence.map_or(f64::NAN, |d| d.kl.mean))
     }
 
     /// Go on to the next block.
-    fn pass(&mut self, layer: usize) {
+    fn pass(&mut self, layer: usize) -> Result<()> {
         let session = &mut self.session;
-        self.states.iter_mut().for_each(|state| session.through([layer], state));
+        self.states.iter_mut().try_for_each(|state| session.through([layer], state))
     }
 }
 

@@ -4,6 +4,7 @@ use super::text::{markdown, table};
 use crate::bench::{Load, Speed, Spread};
 use crate::error::human_bytes;
 use crate::eval::Scores;
+use crate::model::Computed;
 use serde::Serialize;
 use std::path::PathBuf;
 use tersor_kernels::Level;
@@ -30,6 +31,8 @@ pub struct BenchModel {
     pub bits_per_weight: f64,
     /// Seconds that loading took.
     pub load: f64,
+    /// Where it ran.
+    pub computed: Computed,
     /// Bytes of weights in memory.
     pub weights_memory: usize,
     /// The most bytes that loading and the prompt took, where the system tells.
@@ -87,8 +90,11 @@ impl BenchReport {
     }
 
     fn note(&self) -> String {
+        let mut told: Vec<String> = self.models.iter().filter_map(|model| model.computed.told()).collect();
+        told.dedup();
+        let told: String = told.into_iter().map(|told| format!(", {told}")).collect();
         format!(
-            "{} prompt tokens, {} generated, medians of {}, {}",
+            "{} prompt tokens, {} generated, medians of {}, {}{told}",
             self.prompt, self.tokens, self.repetitions, self.level
         )
     }

@@ -3,6 +3,7 @@
 use super::text::table;
 use crate::error::count;
 use crate::eval::{Estimate, Scores, TaskScores, WrittenScores};
+use crate::model::Computed;
 use crate::windows::Windows;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ pub struct EvalReport {
     model: PathBuf,
     base: Option<PathBuf>,
     level: &'static str,
+    /// Where.
+    pub computed: Option<Computed>,
     /// On a text.
     #[serde(flatten)]
     pub text: Option<TextReport>,
@@ -49,6 +52,7 @@ impl EvalReport {
             model: model.to_owned(),
             base: base.map(Path::to_owned),
             level: Level::best().name(),
+            computed: None,
             text: None,
             tasks: Vec::new(),
             base_tasks: Vec::new(),
@@ -77,6 +81,7 @@ pub fn render_eval(report: &EvalReport) -> String {
         report.text.as_ref().map(|text| render_text(&report.model, text)),
         (!report.tasks.is_empty()).then(|| render_tasks(report)),
         report.written.as_ref().map(|written| render_written(report, written)),
+        report.computed.as_ref().and_then(Computed::told).map(|line| line + "\n"),
     ];
     parts.into_iter().flatten().collect::<Vec<String>>().join("\n")
 }

@@ -1,6 +1,7 @@
 //! What `generate` wrote.
 
 use crate::generate::{End, Generated};
+use crate::model::Computed;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tersor_kernels::Level;
@@ -11,6 +12,7 @@ pub struct GenerateReport {
     schema: u32,
     model: PathBuf,
     level: &'static str,
+    computed: Computed,
     /// As the model saw it.
     prompt: String,
     text: String,
@@ -25,13 +27,20 @@ pub struct GenerateReport {
 
 impl GenerateReport {
     /// What followed `prompt`, which had `prompt_tokens` tokens, is `text`.
-    pub fn new(model: &Path, prompt: String, prompt_tokens: usize, text: String, made: &Generated) -> GenerateReport {
+    pub fn new(
+        model: &Path,
+        (prompt, prompt_tokens): (String, usize),
+        text: String,
+        made: &Generated,
+        computed: &Computed,
+    ) -> GenerateReport {
         let (first, rest) = (made.first.as_secs_f64(), made.rest.as_secs_f64());
         let after = made.tokens.len().saturating_sub(1);
         GenerateReport {
             schema: crate::SCHEMA,
             model: model.to_owned(),
             level: Level::best().name(),
+            computed: computed.clone(),
             prompt,
             text,
             prompt_tokens,
@@ -52,10 +61,11 @@ impl GenerateReport {
             End::Cancelled => "interrupted",
         };
         format!(
-            "{} of prompt, first token after {:.2} s{speed}; {}: {end}\n",
+            "{} of prompt, first token after {:.2} s{speed}; {}: {end}{}\n",
             crate::error::count(self.prompt_tokens, "token"),
             self.first,
-            crate::error::count(self.tokens, "token")
+            crate::error::count(self.tokens, "token"),
+            self.computed.told().map_or(String::new(), |told| format!("; {told}"))
         )
     }
 }

@@ -1,7 +1,7 @@
 //! `tersor bench`.
 
 use super::eval::scores;
-use super::model;
+use super::model::{self, Place};
 use crate::bench::{Load, run as measure, try_out};
 use crate::error::Result;
 use crate::machine::{all_threads, peak_memory, restart_peak_memory};
@@ -25,7 +25,8 @@ pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
         let source = Source::open(path)?;
         let (bytes, values) = (source.bytes(), source.tensors().iter().map(|t| t.shape.values()).sum::<u64>());
         let stored: u64 = source.tensors().iter().map(|t| t.bytes).sum();
-        let model = model::load(source, Weights::AsStored, counts[0], watch)?;
+        let place = Place { device: args.device.device, threads: counts[0] };
+        let model = model::load(source, Weights::AsStored, place, watch)?;
         let loaded = started.elapsed().as_secs_f64();
         try_out(&model, &load)?;
         rows.push(BenchModel {
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
             bytes,
             bits_per_weight: 8.0 * stored as f64 / values.max(1) as f64,
             load: loaded,
+            computed: model.computed().clone(),
             weights_memory: model.bytes(),
             peak_memory: before.zip(peak_memory()).map(|(before, peak)| peak.saturating_sub(before)),
             speeds: Vec::new(),
@@ -45,7 +47,8 @@ pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
     for (row, speeds) in rows.iter_mut().zip(speeds) {
         row.speeds = speeds;
     }
-    let load_base = |base: &PathBuf| model::load(Source::open(base)?, Weights::Decoded, all_threads(), watch);
+    let place = Place { device: args.device.device, threads: all_threads() };
+    let load_base = |base: &PathBuf| model::load(Source::open(base)?, Weights::Decoded, place, watch);
     let base = args.base.as_ref().map(load_base).transpose()?;
     for ((row, model), windows) in rows.iter_mut().zip(&models).zip(&windows) {
         let Some(windows) = windows else { continue };

@@ -1,6 +1,7 @@
 //! A student that has learnt, beside its teacher.
 
-use super::{eval, model};
+use super::eval;
+use super::model::{self, Place};
 use crate::bench::{Load, run as measure};
 use crate::error::Result;
 use crate::generate::{Request, Sampling, generate};
@@ -30,10 +31,10 @@ pub(crate) struct Known {
 
 impl Known {
     /// Load it from `source`.
-    pub(crate) fn load(source: Source, weights: Weights, threads: usize, watch: &dyn Watch) -> Result<Known> {
+    pub(crate) fn load(source: Source, weights: Weights, place: Place, watch: &dyn Watch) -> Result<Known> {
         let (name, bytes) = (source.name.clone(), source.bytes());
         let values = source.tensors().iter().map(|t| t.shape.values()).sum();
-        Ok(Known { model: model::load(source, weights, threads, watch)?, name, bytes, weights: values })
+        Ok(Known { model: model::load(source, weights, place, watch)?, name, bytes, weights: values })
     }
 
     pub(crate) fn model(&self) -> &Model {
@@ -47,12 +48,12 @@ pub(crate) fn compare(
     teacher: Option<Known>,
     heldout: Option<&Windows>,
     texts: &[&[u32]],
-    threads: usize,
+    place: Place,
     watch: &dyn Watch,
 ) -> Result<Comparison> {
     let source = Source::open(folder)?;
     let metadata = metadata_of(&source)?.into_owned();
-    let student = Known::load(source, Weights::AsStored, threads, watch)?;
+    let student = Known::load(source, Weights::AsStored, place, watch)?;
     let taught = teacher.is_some();
     let (mut models, mut rows) = (Vec::new(), Vec::new());
     for Known { model, name, bytes, weights } in teacher.into_iter().chain([student]) {
@@ -90,7 +91,8 @@ pub(crate) fn compare(
         samples.push(Sample { prompt: read(&mut decoder, prompt), continuations });
     }
     let total = (LOAD.prompt + LOAD.tokens) * (LOAD.repetitions + 1) * models.len();
-    let speeds = metered(watch, Unit::Tokens, total as u64, |meter| measure(&mut models, &[threads], &LOAD, meter))?;
+    let speeds =
+        metered(watch, Unit::Tokens, total as u64, |meter| measure(&mut models, &[place.threads], &LOAD, meter))?;
     for (row, speed) in rows.iter_mut().zip(speeds.iter().flatten()) {
         (row.prefill, row.decode) = (speed.prefill.median, speed.decode.median);
     }

@@ -1,6 +1,7 @@
 //! A student learns, from a teacher or from text alone.
 
 use super::compare::{Known, compare};
+use super::model::Place;
 use super::student::{self, Learning};
 use super::teller::Teller;
 use super::write;
@@ -88,7 +89,8 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
         let problem = format!("no run was begun that is to give `{}`", output.display());
         return Err(Error::Usage { problem, hint: "leave `--resume` out to begin".into() });
     }
-    let (threads, level) = (args.write.threads.get(), Level::best());
+    let level = Level::best();
+    let place = Place { device: args.device.device, threads: args.write.threads.get() };
     let settings = settings(args, &lessons);
     let tokens = student::tokens(&student, &args.texts)?;
     let cut = |path| Windows::cut(&student, &Text { path, context: args.texts.ctx, chunks: Some(args.chunks) });
@@ -110,7 +112,7 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
     let name = (student.name.clone(), lessons.teacher.as_ref().map(|t| t.name.clone()));
     let teacher = |weights| {
         let source = lessons.teacher.clone();
-        source.map(|source| Known::load(source, weights, threads, watch)).transpose()
+        source.map(|source| Known::load(source, weights, place, watch)).transpose()
     };
     // With predictions at hand, the teacher is for held-out text alone.
     let needed = lessons.cache.is_none() || heldout.is_some();
@@ -144,7 +146,7 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
         known = teacher(Weights::AsStored)?;
     }
     let texts = heldout.as_ref().map_or_else(|| vec![tokens.fixed(0).0], |windows| windows.iter().collect());
-    report.comparison = match compare(&output, known, heldout.as_ref(), &texts, threads, watch) {
+    report.comparison = match compare(&output, known, heldout.as_ref(), &texts, place, watch) {
         // A person did not want to wait.
         Err(Error::Interrupted) => None,
         other => Some(other?),

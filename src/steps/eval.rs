@@ -1,6 +1,6 @@
 //! `tersor eval`.
 
-use super::model;
+use super::model::{self, Place};
 use crate::error::Result;
 use crate::eval::{Asked, Prompts, Questions, Scores, Task, TaskScores, WrittenScores, evaluate};
 use crate::model::{Model, Weights};
@@ -19,7 +19,8 @@ pub(crate) fn run(args: &EvalArgs, watch: &dyn Watch) -> Result<EvalReport> {
     let work = Work::prepare(args, &source)?;
     let base_work = base_source.as_ref().map(|source| Work::prepare(args, source)).transpose()?;
 
-    let load = |source, weights| model::load(source, weights, args.threads.get(), watch);
+    let place = Place { device: args.device.device, threads: args.threads.get() };
+    let load = |source, weights| model::load(source, weights, place, watch);
     let base = base_source.map(|source| load(source, Weights::Decoded)).transpose()?;
     let mut report = EvalReport::new(&args.model, args.base.as_deref());
     let quantized = {
@@ -28,6 +29,7 @@ pub(crate) fn run(args: &EvalArgs, watch: &dyn Watch) -> Result<EvalReport> {
             report.text = Some(TextReport::new(path, windows, scores(&model, base.as_ref(), windows, watch)?));
         }
         (report.tasks, report.written) = work.run(&model, watch)?;
+        report.computed = Some(model.computed().clone());
         model.is_quantized()
     };
     if let (Some(text), Some(windows), true) = (&mut report.text, &windows, quantized) {

@@ -1,17 +1,25 @@
 //! Models that commands run, and the text that they are measured on.
 
 use crate::error::Result;
-use crate::model::{Model, Weights};
+use crate::model::{Choice, Model, Weights};
 use crate::options::TextArgs;
 use crate::progress::{Unit, Watch, metered};
 use crate::source::Source;
 use crate::windows::{Text, Windows};
 use tersor_kernels::Level;
 
+/// Where models are computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) device: Choice,
+    /// For what the CPU does.
+    pub(crate) threads: usize,
+}
+
 /// Load a model, with a meter.
-pub(crate) fn load(source: Source, weights: Weights, threads: usize, watch: &dyn Watch) -> Result<Model> {
-    let bytes = source.bytes();
-    metered(watch, Unit::Bytes, bytes, |meter| Model::load(source, weights, Level::best(), threads, meter))
+pub(crate) fn load(source: Source, weights: Weights, place: Place, watch: &dyn Watch) -> Result<Model> {
+    let (bytes, Place { device, threads }) = (source.bytes(), place);
+    metered(watch, Unit::Bytes, bytes, |meter| Model::load_on(device, source, weights, Level::best(), threads, meter))
 }
 
 /// The text as the tokenizer of `source` cuts it, if there is one. `base` must have the same tokenizer.

@@ -1,10 +1,11 @@
 //! `tersor prune`.
 
-use super::{calibrate, eval, model, write};
+use super::model::{self, Place};
+use super::{calibrate, eval, write};
 use crate::calib::Statistics;
 use crate::conversion::{Conversion, Target};
 use crate::error::{Error, Result};
-use crate::model::Weights;
+use crate::model::{Choice, Weights};
 use crate::options::{AllocateArg, CalibrationArgs, MethodArg, PruneArgs, ScopeArg, TextArgs};
 use crate::plan::Container;
 use crate::progress::{Unit, Watch, metered};
@@ -185,7 +186,8 @@ fn default_output(args: &PruneArgs, name: &str) -> PathBuf {
 
 /// The output beside the model that was pruned.
 fn quality(args: &PruneArgs, text: &Path, windows: &Windows, output: &Path, watch: &dyn Watch) -> Result<TextReport> {
-    let load = |path: &Path, weights| model::load(Source::open(path)?, weights, args.write.threads.get(), watch);
+    let place = Place { device: Choice::Cpu, threads: args.write.threads.get() };
+    let load = |path: &Path, weights| model::load(Source::open(path)?, weights, place, watch);
     let base = load(&args.model, Weights::Decoded)?;
     let pruned = load(output, Weights::AsStored)?;
     Ok(TextReport::new(text, windows, eval::scores(&pruned, Some(&base), windows, watch)?))

@@ -4,15 +4,20 @@ use super::launch::Held;
 use super::{Device, NoDevice, failed};
 use cudarc::driver::CudaGraph;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 /// Recorded launches, with the memory that they work on.
 pub struct Graph {
-    graph: CudaGraph,
+    graph: Mutex<CudaGraph>,
     _held: Vec<Held>,
     moved: u64,
 }
+
+// SAFETY: the driver's graphs may be used by any thread, by one at a time: the lock sees to that.
+unsafe impl Send for Graph {}
+// SAFETY: as above.
+unsafe impl Sync for Graph {}
 
 impl Device {
     /// Record what `work` launches: it is not launched yet. Buffers must be as large as they need to be before.
@@ -30,7 +35,8 @@ impl Device {
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
         done?;
         let nothing = || NoDevice::Failed { what: "record launches", reason: "there are none".into() };
-        Ok(Graph { graph: graph.map_err(&failed)?.ok_or_else(nothing)?, _held: held, moved })
+        let graph = Mutex::new(graph.map_err(&failed)?.ok_or_else(nothing)?);
+        Ok(Graph { graph, _held: held, moved })
     }
 
     /// Launch what was recorded; false, and nothing is launched, where buffers were moved since, so that it has to be recorded
@@ -42,7 +48,8 @@ impl Device {
         if graph.moved != self.moved.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        graph.graph.launch().map_err(failed("launch a graph"))?;
+        let graph = graph.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        graph.launch().map_err(failed("launch a graph"))?;
         Ok(true)
     }
 

@@ -6,16 +6,17 @@ use crate::Format;
 
 /// Vectors that are multiplied together, in the time of one where weights are large.
 pub const FEW: usize = 8;
-/// Weights that are not packed.
-const BF16: &str = "bf16";
+/// Weights that are not packed, and the rows of a block.
+static FLOATS: [(&str, usize); 3] = [("bf16", 32), ("f16", 32), ("f32", 16)];
 /// Tiles that the warps of a block have under way.
 const AT_ONCE: usize = 16;
 
 /// A matrix in a device's memory, packed for products.
 #[derive(Debug)]
 pub struct Weights {
-    format: &'static str,
     kernel: String,
+    /// Rows of a block, for floats.
+    floats: Option<usize>,
     codes: Buffer<u8>,
     scales: Buffer<u8>,
     heads: Buffer<u8>,
@@ -62,86 +63,96 @@ impl Device {
     /// # Panics
     /// When `bytes` are no whole number of rows.
     pub fn upload_weights(&self, format: &Format, columns: usize, bytes: &[u8]) -> Result<Option<Weights>, NoDevice> {
-        let floats = format.name == BF16 && columns.is_multiple_of(8);
-        let packed = if floats { None } else { pack(format, columns, bytes) };
+        let floats = FLOATS.iter().find(|(name, _)| *name == format.name && columns.is_multiple_of(8));
+        let packed = pack(format, columns, bytes);
         let parts: [&[u8]; 3] = match &packed {
             Some(packed) => [&packed.codes, &packed.scales, &packed.heads],
-            None if floats => [bytes, &[], &[]],
+            None if floats.is_some() => [bytes, &[], &[]],
             None => return Ok(None),
         };
         let rows = bytes.len() / (columns / format.block * format.bytes);
         let [codes, scales, heads] = parts.map(|bytes| self.upload(bytes));
-        let (format, kernel) = (format.name, format!("matmul_few_{}", format.name));
-        Ok(Some(Weights { format, kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
+        let (floats, kernel) = (floats.map(|(_, rows)| *rows), format!("matmul_few_{}", format.name));
+        Ok(Some(Weights { kernel, floats, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
     }
 
-    /// The weights times each of `x`'s vectors; vector after vector. Numbers of `x` are rounded to half precision, relative to the
-    /// largest one of their vector, unless weights are bf16; sums are singles, in an order that only the device's number of
-    /// multiprocessors changes.
+    /// The product of each matrix with each of `x`'s vectors, vector after vector. Matrices have the same number of columns.
+    ///
+    /// Numbers of `x` are rounded to half precision, relative to the largest one of their vector, unless weights are floats; sums
+    /// are singles, in an order that only the device's number of multiprocessors changes.
     ///
     /// # Errors
     /// [`NoDevice`].
     ///
     /// # Panics
     /// When `x` are no whole vectors.
-    pub fn matmul(
+    pub fn multiply(
         &self,
-        weights: &Weights,
         x: &Buffer<f32>,
         scratch: &mut Scratch,
-        y: &mut Buffer<f32>,
+        to: &mut [(&Weights, &mut Buffer<f32>)],
+    ) -> Result<(), NoDevice> {
+        let Some(columns) = to.first().map(|(weights, _)| weights.columns) else { return Ok(()) };
+        let same = to.iter().all(|(weights, _)| weights.columns == columns);
+        assert!(same && x.len().is_multiple_of(columns), "{} numbers for {columns} columns", x.len());
+        if to.iter().any(|(weights, _)| weights.floats.is_none()) {
+            self.pack_activations(x, columns, scratch)?;
+        }
+        for (weights, y) in to {
+            self.fit(y, x.len() / columns * weights.rows)?;
+            match weights.floats {
+                Some(per_block) => self.matmul_few_floats(weights, per_block, x, y)?,
+                None => self.matmul_few(weights, x.len() / columns, scratch, y)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn matmul_few(
+        &self,
+        weights: &Weights,
+        vectors: usize,
+        scratch: &mut Scratch,
+        y: &Buffer<f32>,
     ) -> Result<(), NoDevice> {
         let Weights { rows, columns, .. } = *weights;
-        let vectors = x.len() / columns;
-        assert!(x.len().is_multiple_of(columns), "{} numbers for {columns} columns", x.len());
-        self.fit(y, vectors * rows)?;
-        if weights.format == BF16 {
-            return self.matmul_few_bf16(weights, x, vectors, y);
-        }
         let (tiles, row_tiles) = (columns.div_ceil(COLUMNS), rows.div_ceil(ROWS));
         // Two blocks for each multiprocessor, if each has tiles for all of its warps then.
         let parts = (2 * self.multiprocessors).div_ceil(row_tiles.max(1)).min(tiles / AT_ONCE).max(1);
-        self.pack_activations(x, columns, tiles, scratch)?;
         let Scratch { halves, scales, parts: sums } = scratch;
         self.fit(sums, if parts == 1 { 0 } else { parts * vectors * rows })?;
-        let out = if parts == 1 { &*y } else { &*sums };
         let launch = self.launch("matmul_few", &weights.kernel)?;
         let launch = launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads);
-        let launch = launch.buffer(halves).buffer(scales).buffer(out).u32(rows).u32(tiles).u32(vectors);
+        let launch = launch.buffer(halves).buffer(scales).buffer(if parts == 1 { y } else { sums });
+        let launch = launch.u32(rows).u32(tiles).u32(vectors);
         // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and writes
         // `vectors` times `rows` numbers for each part.
         unsafe { launch.start([row_tiles, parts, vectors.div_ceil(FEW)]) }?;
         if parts == 1 { Ok(()) } else { self.sum_parts(sums, parts, y) }
     }
 
-    fn matmul_few_bf16(
+    fn matmul_few_floats(
         &self,
         weights: &Weights,
+        per_block: usize,
         x: &Buffer<f32>,
-        vectors: usize,
         y: &Buffer<f32>,
     ) -> Result<(), NoDevice> {
-        const PER_BLOCK: usize = 32;
         let Weights { rows, columns, .. } = *weights;
+        let vectors = x.len() / columns;
         for first in (0..vectors).step_by(FEW) {
             let few = FEW.min(vectors - first);
-            let launch = self.launch("matmul_few_bf16", &format!("matmul_few_bf16_{few}"))?.buffer(&weights.codes);
+            let launch = self.launch("matmul_few_floats", &format!("{}_{few}", weights.kernel))?.buffer(&weights.codes);
             let launch = launch.from(x, first * columns).from(y, first * rows).u32(rows).u32(columns);
             // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads
             // at a time, and it writes `few` times `rows` numbers.
-            unsafe { launch.start([rows.div_ceil(PER_BLOCK), 1, 1]) }?;
+            unsafe { launch.start([rows.div_ceil(per_block), 1, 1]) }?;
         }
         Ok(())
     }
 
-    fn pack_activations(
-        &self,
-        x: &Buffer<f32>,
-        columns: usize,
-        tiles: usize,
-        scratch: &mut Scratch,
-    ) -> Result<(), NoDevice> {
-        let vectors = x.len() / columns;
+    fn pack_activations(&self, x: &Buffer<f32>, columns: usize, scratch: &mut Scratch) -> Result<(), NoDevice> {
+        let (vectors, tiles) = (x.len() / columns, columns.div_ceil(COLUMNS));
         let eights = vectors.div_ceil(FEW);
         self.fit(&mut scratch.halves, eights * tiles * COLUMNS * FEW * 2)?;
         self.fit(&mut scratch.scales, eights * FEW)?;

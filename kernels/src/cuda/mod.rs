@@ -90,6 +90,13 @@ pub enum NoDevice {
         /// What the driver says.
         reason: String,
     },
+    /// A model that kernels do not compute.
+    Model {
+        /// What it has.
+        found: String,
+        /// What is computed.
+        wanted: &'static str,
+    },
     /// Anything else.
     Failed {
         /// What was tried.
@@ -119,6 +126,7 @@ impl fmt::Display for NoDevice {
                 write!(f, "{wanted} bytes do not fit into the device's memory, {free} are free")
             }
             NoDevice::Kernel { kernel, reason } => write!(f, "kernel {kernel} cannot be loaded: {reason}"),
+            NoDevice::Model { found, wanted } => write!(f, "the model has {found}, kernels compute {wanted}"),
             NoDevice::Failed { what, reason } => write!(f, "cannot {what}: {reason}"),
         }
     }
@@ -136,14 +144,19 @@ fn said(e: DriverError) -> String {
     text.unwrap_or_else(|_| format!("error {:?}", e.0))
 }
 
+/// There is a driver, whatever it can be used for.
+pub fn has_driver() -> bool {
+    // SAFETY: loads the driver's library, if there is one; that runs its initialisers, which it is made for.
+    unsafe { sys::is_culib_present() }
+}
+
 impl Device {
     /// The device with this number.
     ///
     /// # Errors
     /// Whatever keeps it from being used.
     pub fn open(ordinal: usize) -> Result<Device, NoDevice> {
-        // SAFETY: loads the driver's library, if there is one; that runs its initialisers, which it is made for.
-        if !unsafe { sys::is_culib_present() } {
+        if !has_driver() {
             return Err(NoDevice::NoDriver);
         }
         let mut version = 0;

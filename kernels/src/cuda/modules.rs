@@ -33,7 +33,7 @@ static SOURCES: [Source; 10] = [
     source!("encode_q8_0"),
     source!("gather"),
     source!("matmul_few"),
-    source!("matmul_few_bf16"),
+    source!("matmul_few_floats"),
     source!("pack_activations"),
     source!("rms_norm"),
     source!("rope"),

@@ -103,12 +103,14 @@ fn multiplies() {
 fn multiplies_on(device: &Device) {
     let mut scratch = device.scratch().unwrap();
     let mut y = device.room(0).unwrap();
-    for (n, name) in products::FORMATS.into_iter().chain(["bf16"]).enumerate() {
+    let names = products::FORMATS.into_iter().chain(products::FLOATS.map(|(name, _)| name));
+    for (n, name) in names.enumerate() {
         // One part, and as many as a few rows on several multiprocessors ask for.
         for (rows, columns, vectors) in [(50, 512, 1 + n), (3, 64 * 40, 8), (16, 256, 0), (17, 256, 19)] {
             let problem = Problem::new(name, rows, columns, vectors);
             let weights = device.upload_weights(problem.format, columns, &problem.weights).unwrap().unwrap();
-            device.matmul(&weights, &device.upload(&problem.x).unwrap(), &mut scratch, &mut y).unwrap();
+            let x = device.upload(&problem.x).unwrap();
+            device.multiply(&x, &mut scratch, &mut [(&weights, &mut y)]).unwrap();
             problem.check(&device.download(&y).unwrap(), "on a device");
         }
     }

@@ -6,6 +6,8 @@ use half::f16;
 use tersor_kernels::cuda::{Packed, pack};
 use tersor_kernels::{Effort, Encoding, Format, Level};
 
+/// Those that are not packed, with the rows of a block.
+pub(crate) const FLOATS: [(&str, usize); 3] = [("bf16", 32), ("f16", 32), ("f32", 16)];
 pub(crate) const FORMATS: [&str; 6] = ["q8_0", "q4_0", "q4_k", "q6_k", "iq4_xs", "mxfp4"];
 
 /// A matrix and vectors.
@@ -37,7 +39,8 @@ impl Problem {
         self.format.decoder().unwrap()(Level::SCALAR, &self.weights, &mut decoded);
         assert_eq!(y.len(), self.x.len() / self.columns * self.rows);
         for (x, y) in self.x.chunks_exact(self.columns).zip(y.chunks_exact(self.rows)) {
-            let x = if self.format.name == "bf16" { x.iter().map(|x| f64::from(*x)).collect() } else { rounded(x) };
+            let floats = FLOATS.iter().any(|(name, _)| *name == self.format.name);
+            let x = if floats { x.iter().map(|x| f64::from(*x)).collect() } else { rounded(x) };
             for (row, (w, y)) in decoded.chunks_exact(self.columns).zip(y).enumerate() {
                 let products = || w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x);
                 let (wanted, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
@@ -108,25 +111,27 @@ fn products(emulator: &Emulator, problem: &Problem, parts: usize, order: Order) 
     floats(&summed[1])
 }
 
-/// Weights of bf16 take the numbers as they are.
+/// Weights that are floats take the numbers as they are.
 #[test]
-fn products_of_bf16_are_exact_but_for_their_sums() {
+fn products_of_floats_are_exact_but_for_their_sums() {
     each(|emulator, _| {
-        for vectors in 1..=8 {
-            let (rows, columns) = ([1, 4, 35, 33][vectors % 4], [8, 264, 512, 40][vectors / 2 % 4]);
-            let problem = Problem::new("bf16", rows, columns, vectors);
-            let y = room(4 * vectors * rows);
-            let arguments = [
-                Argument::Buffer(&problem.weights),
-                Argument::Buffer(&bytes(&problem.x)),
-                Argument::Buffer(&y),
-                Argument::Value(&number(rows)),
-                Argument::Value(&number(columns)),
-            ];
-            let kernel = format!("matmul_few_bf16_{vectors}");
-            let order = ORDERS[vectors % ORDERS.len()];
-            let y = emulator.run(&kernel, [rows.div_ceil(32), 1], order, &arguments).pop().unwrap();
-            problem.check(&floats(&y), &format!("{rows} x {columns} x {vectors}, {order:?}"));
+        for (n, (name, per_block)) in FLOATS.into_iter().enumerate() {
+            for vectors in 1..=8 {
+                let (rows, columns) = ([1, 4, 35, 33][(n + vectors) % 4], [8, 264, 512, 40][vectors / 2 % 4]);
+                let problem = Problem::new(name, rows, columns, vectors);
+                let y = room(4 * vectors * rows);
+                let arguments = [
+                    Argument::Buffer(&problem.weights),
+                    Argument::Buffer(&bytes(&problem.x)),
+                    Argument::Buffer(&y),
+                    Argument::Value(&number(rows)),
+                    Argument::Value(&number(columns)),
+                ];
+                let kernel = format!("matmul_few_{name}_{vectors}");
+                let order = ORDERS[vectors % ORDERS.len()];
+                let y = emulator.run(&kernel, [rows.div_ceil(per_block), 1], order, &arguments).pop().unwrap();
+                problem.check(&floats(&y), &format!("{rows} x {columns} x {vectors}, {order:?}"));
+            }
         }
     });
 }
