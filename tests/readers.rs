@@ -23,6 +23,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn tersor(args: &[&str], model: &Path, out: &Path) {
     let mut call = Command::new(env!("CARGO_BIN_EXE_tersor"));
+    call.env("TERSOR_DEVICE", "cpu");
     call.args(args).arg(model).arg("--quiet").arg("--output").arg(out);
     let output = call.output().expect("tersor starts");
     assert!(output.status.success(), "{call:?}\n{}", String::from_utf8_lossy(&output.stderr));

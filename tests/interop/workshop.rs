@@ -51,6 +51,7 @@ impl Workshop {
     /// `tersor eval MODEL BEFORE PATH AFTER --json`, into a file.
     pub(crate) fn eval(&self, model: &Path, before: &[&str], path: &Path, after: &[&str], out: &Path) {
         let mut call = Command::new(env!("CARGO_BIN_EXE_tersor"));
+        call.env("TERSOR_DEVICE", "cpu");
         call.arg("eval").arg(model).args(before).arg(path).args(after).args(["--json", "--quiet"]);
         let output = call.output().expect("tersor starts");
         assert!(output.status.success(), "{call:?}\n{}", text(&output));
@@ -86,6 +87,7 @@ impl Workshop {
 
 fn call(command: &str, model: &Path, args: &[&OsStr], out: &Path) -> Command {
     let mut call = Command::new(env!("CARGO_BIN_EXE_tersor"));
+    call.env("TERSOR_DEVICE", "cpu");
     call.arg(command).arg(model).args(args).arg("--quiet").arg("--output").arg(out);
     call
 }

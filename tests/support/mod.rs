@@ -83,7 +83,8 @@ fn prepare(command: &mut Command, folder: &Path) {
     for name in ["TERSOR_LEVEL", "HF_HUB_CACHE", "XDG_CACHE_HOME", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
-    command.env("HF_HOME", folder.join("no-cache"));
+    // What a machine's GPU computes is not what the CPU does, bit by bit.
+    command.env("TERSOR_DEVICE", "cpu").env("HF_HOME", folder.join("no-cache"));
 }
 
 /// Run to the end.

@@ -2,7 +2,8 @@
 // process's own, in allocations with red zones; the streams are one that waits for everything.
 //
 // The environment says what kind of driver and device it is to be: STANDIN_VERSION (12040), STANDIN_DEVICES (1),
-// STANDIN_CAPABILITY (80), STANDIN_MEMORY (bytes), STANDIN_LOAD (what loading a module gives), STANDIN_TARGET (the only one that a module may be for).
+// STANDIN_CAPABILITY (80), STANDIN_MEMORY (bytes), STANDIN_LOAD (what loading a module gives),
+// STANDIN_TARGET (the only one that a module may be for), STANDIN_CAPTURE (0 for a driver that records nothing), STANDIN_COUNT (tell how much was launched).
 #include "emulator.h"
 #include <array>
 #include <cstdio>
@@ -93,6 +94,16 @@ struct Graph {
 // What is recorded, while something is.
 Graph *recording;
 
+// Told at the end, if that is asked for.
+struct Count {
+    size_t launches, graphs;
+    ~Count() {
+        if (getenv("STANDIN_COUNT")) {
+            fprintf(stderr, "stand-in: %zu launches, %zu graphs\n", launches, graphs);
+        }
+    }
+} count;
+
 void launch(Node &node) {
     std::vector<void *> arguments;
     for (auto &argument : node.arguments) {
@@ -167,6 +178,9 @@ API cuStreamIsCapturing(void *, int *status) {
     return SUCCESS;
 }
 API cuStreamBeginCapture_v2(void *, int) {
+    if (setting("STANDIN_CAPTURE", 1) == 0) {
+        return NOT_CAPTURED;
+    }
     recording = new Graph;
     return SUCCESS;
 }
@@ -180,6 +194,7 @@ API cuGraphInstantiateWithFlags(Graph **executable, const Graph *graph, unsigned
     return SUCCESS;
 }
 API cuGraphLaunch(Graph *executable, void *) {
+    count.graphs++;
     for (Node &node : executable->nodes) {
         launch(node);
     }
@@ -258,6 +273,7 @@ API cuLaunchKernel(const emulator::Kernel *kernel, unsigned grid_x, unsigned gri
     if (recording) {
         recording->nodes.push_back(node);
     } else {
+        count.launches++;
         launch(node);
     }
     return SUCCESS;

@@ -9,6 +9,7 @@ mod graph;
 mod launch;
 mod matmul;
 mod modules;
+mod moments;
 mod ops;
 mod pack;
 
@@ -306,4 +307,5 @@ pub trait Number: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits +
 
 impl Number for u8 {}
 impl Number for u32 {}
+impl Number for f64 {}
 impl Number for f32 {}

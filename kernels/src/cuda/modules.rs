@@ -26,7 +26,7 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 10] = [
+static SOURCES: [Source; 11] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
@@ -34,6 +34,7 @@ static SOURCES: [Source; 10] = [
     source!("gather"),
     source!("matmul_few"),
     source!("matmul_few_floats"),
+    source!("moments"),
     source!("pack_activations"),
     source!("rms_norm"),
     source!("rope"),

@@ -1,7 +1,8 @@
 //! The way from Rust to a kernel and back, through a driver: a stand-in for it, since no GPU is wanted here. Tests that need one
 //! of some kind run in a process of their own, with the library in its path.
 
-use crate::emulator::{Build, built};
+use crate::building::{Build, built};
+use crate::emulator::sources;
 use crate::ops::{ATTENDING, Attending};
 use crate::products::{self, Problem};
 use crate::{Noise, bits, python};
@@ -14,7 +15,7 @@ const NVRTC: &str = "FOLDER_OF_NVRTC";
 
 /// Run the ignored test `name` of this file against a stand-in of this kind; what it printed.
 fn with_driver(name: &str, settings: &[(&str, &str)]) -> Option<String> {
-    let library = match built(Build::Driver) {
+    let library = match built(Build::Driver, &sources()) {
         Ok(library) => library,
         Err(why) => {
             println!("skipped: {why}");
@@ -144,6 +145,12 @@ fn computes_on(device: &Device) {
     let mut rows = device.upload(&[1.0f32, 2.0, 3.0, 4.0]).unwrap();
     device.add_to_rows(&mut rows, &up).unwrap();
     assert_eq!(device.download(&rows).unwrap(), [6.0, 4.0, 8.0, 6.0]);
+    let mut sums = device.upload(&[1.0f64, 0.0]).unwrap();
+    device.add_squares(&rows, &mut sums).unwrap();
+    assert_eq!(device.download(&sums).unwrap(), [101.0, 52.0]);
+    let mut moments = device.upload(&[0.0f64; 4]).unwrap();
+    device.add_products(&rows, 2, &mut moments).unwrap();
+    assert_eq!(device.download(&moments).unwrap(), [100.0, 72.0, 72.0, 52.0]);
     device.part(&rows, 1..3, &mut y).unwrap();
     assert_eq!(device.download(&y).unwrap(), [4.0, 8.0]);
     for numbers in ATTENDING {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod building;
 #[cfg(feature = "cuda")]
 mod driver;
 mod emulator;
@@ -10,7 +11,8 @@ mod ops;
 #[cfg(feature = "cuda")]
 mod products;
 
-use emulator::{Argument, Build, Emulator, Launch, ORDERS, Order};
+use building::Build;
+use emulator::{Argument, Emulator, Launch, ORDERS, Order};
 use tersor_kernels::{BadValue, Effort, Encoding, FORMATS, Format, Level, NonFinite};
 
 /// Run a test with both kinds of emulator.

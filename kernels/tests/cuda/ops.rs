@@ -177,3 +177,39 @@ fn attention_is_that_of_the_definition() {
         }
     });
 }
+
+fn doubles(bytes: &[u8]) -> Vec<f64> {
+    bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+}
+
+#[test]
+fn moments_are_added_up() {
+    each(|emulator, _| {
+        let mut noise = Noise(6);
+        for ((rows, columns), order) in [(1, 1), (17, 33), (40, 70), (3, 256)].into_iter().zip(ORDERS) {
+            let x: Vec<f32> = (0..rows * columns).map(|_| noise.number() * 9.0).collect();
+            let before = |count: usize| -> Vec<u8> { (0..count).flat_map(|n| (n as f64).to_le_bytes()).collect() };
+            let run = |kernel: &str, count: usize, grid| {
+                let (x, sums) = (bytes(&x), before(count));
+                let numbers = [rows, columns].map(|n| (n as u32).to_le_bytes());
+                let [rows, columns] = [0, 1].map(|n| Argument::Value(&numbers[n]));
+                let arguments = [Argument::Buffer(&x), Argument::Buffer(&sums), rows, columns];
+                doubles(&emulator.run(kernel, grid, order, &arguments)[1])
+            };
+            let sums = run("add_squares", columns, [columns.div_ceil(256), 1]);
+            for (n, sum) in sums.iter().enumerate() {
+                let squares = x.chunks_exact(columns).map(|row| f64::from(row[n] * row[n]));
+                assert_eq!(*sum, squares.fold(n as f64, |sum, x| sum + x), "{rows} x {columns}, {n}, {order:?}");
+            }
+            let moments = run("add_products", columns * columns, [columns.div_ceil(32), columns.div_ceil(32)]);
+            for (n, moment) in moments.iter().enumerate() {
+                let (a, b) = (n / columns, n % columns);
+                // Above the diagonal tiles are computed, below they are copied.
+                let start = if b / 32 < a / 32 { b * columns + a } else { n };
+                let products = x.chunks_exact(columns).map(|row| f64::from(row[a]) * f64::from(row[b]));
+                let wanted = products.fold(start as f64, |sum, x| sum + x);
+                assert!((moment - wanted).abs() < 1e-3, "{rows} x {columns}, {n}: {moment}, wanted {wanted}");
+            }
+        }
+    });
+}
