@@ -76,7 +76,7 @@ fn a_run_that_was_stopped_goes_on() {
     let dir = empty();
     let path = dir.path().join("imatrix.gguf.progress");
     let whole = run(None, None, &Silent).unwrap();
-    let keep = |every| Keep::new(path.clone(), &source(), &windows("train"), every);
+    let keep = |every| Keep::new(path.clone(), &source(), "cpu", &windows("train"), every);
     for memory in [None, Some(little())] {
         // Five contexts through four blocks, alone or in three groups.
         for stop in [0, 1, 4, 7, 11] {
@@ -106,12 +106,12 @@ fn what_another_run_kept_is_of_no_use() {
     let path = at(&dir, "progress");
     let whole = run(None, None, &Silent).unwrap();
     let stopped = |text: &str| {
-        let mut keep = Keep::new(path.clone().into(), &source(), &windows(text), Duration::MAX);
+        let mut keep = Keep::new(path.clone().into(), &source(), "cpu", &windows(text), Duration::MAX);
         let impatient = Impatient::new(9);
         collect(observer(), &windows(text), Path::new("x"), None, Some(&mut keep), &impatient).unwrap_err();
     };
     let from_the_beginning = |why: &str| {
-        let mut keep = Keep::new(path.clone().into(), &source(), &windows("train"), Duration::MAX);
+        let mut keep = Keep::new(path.clone().into(), &source(), "cpu", &windows("train"), Duration::MAX);
         let patient = Impatient::new(u64::MAX);
         assert_eq!(run(None, Some(&mut keep), &patient).unwrap(), whole, "{why}");
         assert_eq!(patient.asked.load(Ordering::Relaxed), 20, "{why}");

@@ -11,6 +11,7 @@ use building::{Build, built};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Ran, at, command, empty, finish, fixture, tersor};
+use tersor::calib::Statistics;
 use tersor::model::{Choice, Model, Session, Weights};
 use tersor::progress::Silent;
 use tersor::source::Source;
@@ -154,5 +155,34 @@ fn logits_on_a_gpu() {
             logits_agree(ALL, 100);
         }
         Err(why) => println!("skipped: no GPU: {why}"),
+    }
+}
+
+/// Statistics of a model on the GPU are those of the CPU, but for roundings.
+#[test]
+fn calibration_sees_what_the_cpu_sees() {
+    let folder = empty();
+    let text = at(&folder, "text");
+    std::fs::write(&text, "The king said that the sword was lost, and the queen did not answer him.").unwrap();
+    let run = |name: &str| {
+        let out = at(&folder, name);
+        let args = ["calibrate", &fixture(TINY), "--calibration", &text, "--ctx", "4", "--chunks", "2", "-o", &out];
+        (args.map(str::to_owned).to_vec(), out)
+    };
+    let (args, here) = run("here.gguf");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    assert_eq!(tersor(&args).code, Some(0));
+    let (args, there) = run("there.gguf");
+    let args: Vec<&str> = args.iter().map(String::as_str).chain(["--device", "cuda:0"]).collect();
+    let Some(ran) = with_stand_in(&args, &[]) else { return };
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("computed on stand-in"), "{}", ran.err);
+    let [here, there] = [here, there].map(|path| Statistics::read(Path::new(&path)).unwrap());
+    assert_eq!(here.entries.len(), there.entries.len());
+    for ((name, here), (other, there)) in here.entries.iter().zip(&there.entries) {
+        assert_eq!((name, &here.counts), (other, &there.counts));
+        for (here, there) in here.squares.iter().zip(&there.squares) {
+            assert!((here - there).abs() <= 1e-4 * here + 1e-6, "{name}: {there}, the CPU has {here}");
+        }
     }
 }

@@ -27,7 +27,8 @@ pub fn collect(
 ) -> Result<Statistics> {
     let schedule = Schedule::new(&observer, windows, memory)?;
     let (all, state) = (windows.iter().len(), windows.context * observer.hidden());
-    let mut place = keep.as_ref().and_then(|keep| keep.resume(&mut observer, windows)).unwrap_or_default();
+    let kept = keep.as_ref().map(|keep| keep.resume(&mut observer, windows)).transpose()?;
+    let mut place = kept.flatten().unwrap_or_default();
     progress.resume(done(&place, &observer, windows));
     while place.window < all {
         if place.hidden.is_empty() {
@@ -42,7 +43,7 @@ pub fn collect(
             // A kept place may be in the middle of a group of contexts, with all weights in memory or not.
             observer.load(place.layer)?;
             let before = done(&place, &observer, windows);
-            place.hidden.chunks_exact_mut(state).for_each(|hidden| observer.run(place.layer, hidden));
+            place.hidden.chunks_exact_mut(state).try_for_each(|hidden| observer.run(place.layer, hidden))?;
             if !schedule.resident {
                 observer.unload(place.layer);
             }
@@ -55,7 +56,7 @@ pub fn collect(
         place = Place { window: place.window + place.hidden.len() / state, ..Place::default() };
         keep.iter_mut().try_for_each(|keep| keep.save_now_and_then(&observer, &place))?;
     }
-    Ok(statistics(&observer, windows, text))
+    statistics(&observer, windows, text)
 }
 
 /// What is in memory together.
@@ -93,7 +94,7 @@ fn done(place: &Place, observer: &Observer, windows: &Windows) -> u64 {
     (place.window * windows.context + running) as u64
 }
 
-fn statistics(observer: &Observer, windows: &Windows, text: &Path) -> Statistics {
+fn statistics(observer: &Observer, windows: &Windows, text: &Path) -> Result<Statistics> {
     let mut statistics = Statistics {
         datasets: text.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect(),
         chunks: windows.iter().len() as u32,
@@ -101,11 +102,11 @@ fn statistics(observer: &Observer, windows: &Windows, text: &Path) -> Statistics
         ..Statistics::default()
     };
     for layer in 0..observer.layers() {
-        for (names, sums) in observer.sums(layer) {
+        for (names, sums) in observer.names(layer).zip(observer.sums(layer)?) {
             let squares: Vec<f32> = sums.iter().map(|sum| *sum as f32).collect();
             let entry = Entry { squares, counts: vec![windows.total() as f32] };
             statistics.entries.extend(names.map(|name| (name, entry.clone())));
         }
     }
-    statistics
+    Ok(statistics)
 }

@@ -39,14 +39,15 @@ const LAYER: &str = "tersor.layer";
 const HIDDEN: &str = "hidden";
 
 impl Keep {
-    /// The file at `path`, for the run of `source` over `windows`; it is written anew after `every` so long.
-    pub fn new(path: PathBuf, source: &Source, windows: &Windows, every: Duration) -> Keep {
+    /// The file at `path`, for the run of `source` on `device` over `windows`; it is written anew after `every` so long.
+    pub fn new(path: PathBuf, source: &Source, device: &str, windows: &Windows, every: Duration) -> Keep {
         let mut hash = blake3::Hasher::new();
         let mut add = |bytes: &[u8]| {
             hash.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
         };
         add(env!("CARGO_PKG_VERSION").as_bytes());
         add(Level::best().name().as_bytes());
+        add(device.as_bytes());
         for file in source.data_files() {
             let facts = fs::metadata(file).map_or([0; 3], |m| [m.size(), m.mtime() as u64, m.mtime_nsec() as u64]);
             add(file.canonicalize().unwrap_or_default().as_os_str().as_encoded_bytes());
@@ -68,29 +69,39 @@ impl Keep {
 
     /// Write the file, whole or not at all.
     pub(super) fn save(&mut self, observer: &Observer, place: &Place) -> Result<()> {
-        write_file(&self.path, self.encode(observer, place), true)?;
+        write_file(&self.path, self.encode(observer, place)?, true)?;
         self.last = Instant::now();
         Ok(())
     }
 
-    fn encode(&self, observer: &Observer, place: &Place) -> Vec<u8> {
+    fn encode(&self, observer: &Observer, place: &Place) -> Result<Vec<u8>> {
         let mut metadata = Metadata::default();
         metadata.set("general.type", "progress");
         metadata.set(RUN, self.run.as_str());
         metadata.set(WINDOW, place.window as u32);
         metadata.set(LAYER, place.layer as u32);
+        let all = (0..observer.layers()).map(|layer| observer.sums(layer)).collect::<Result<Vec<_>>>()?;
         let mut tensors = vec![(HIDDEN.to_owned(), Values::F32(&place.hidden))];
-        for layer in 0..observer.layers() {
-            let sums = observer.sums(layer).enumerate();
-            tensors.extend(sums.map(|(n, (_, sums))| (sums_of(layer, n), Values::F64(sums))));
+        for (layer, sums) in all.iter().enumerate() {
+            let sums = sums.iter().enumerate();
+            tensors.extend(sums.map(|(n, sums)| (sums_of(layer, n), Values::F64(sums))));
         }
         let some = tensors.into_iter().filter(|(_, values)| values.len() > 0);
         let tensors: Vec<_> = some.map(|(name, values)| (name, vec![values.len() as u64], values)).collect();
-        encode(&metadata, &tensors)
+        Ok(encode(&metadata, &tensors))
     }
 
     /// Go on where the file says; `None`, and nothing changed, when it is not there, of another run or damaged.
-    pub(super) fn resume(&self, observer: &mut Observer, windows: &Windows) -> Option<Place> {
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`].
+    pub(super) fn resume(&self, observer: &mut Observer, windows: &Windows) -> Result<Option<Place>> {
+        let Some((place, sums)) = self.read(observer, windows) else { return Ok(None) };
+        sums.into_iter().enumerate().try_for_each(|(n, sums)| observer.set_sums(n, sums))?;
+        Ok(Some(place))
+    }
+
+    fn read(&self, observer: &Observer, windows: &Windows) -> Option<(Place, Vec<Sums>)> {
         let source = Source::open(&self.path).ok()?;
         let Origin::Gguf { metadata } = &source.origin else { return None };
         let number = |key: &str| metadata.count(key).and_then(|n| usize::try_from(n).ok());
@@ -116,8 +127,7 @@ impl Keep {
             }
             all.push(sums);
         }
-        all.into_iter().enumerate().for_each(|(n, sums)| observer.set_sums(n, sums));
-        Some(Place { window, layer, hidden })
+        Some((Place { window, layer, hidden }, all))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a model is computed on.
 
+use super::device::has_driver;
 use super::{Held, Model, Session, Weights};
 use crate::arch::Count;
 use crate::error::{Error, Result};
@@ -79,16 +80,6 @@ impl Computed {
             Some(why) => self.unusual.then(|| format!("computed on the CPU: {why}")),
         }
     }
-}
-
-#[cfg(feature = "cuda")]
-fn has_driver() -> bool {
-    tersor_kernels::cuda::has_driver()
-}
-
-#[cfg(not(feature = "cuda"))]
-fn has_driver() -> bool {
-    false
 }
 
 /// Do something on the device of a choice; what keeps a GPU from it lets `auto` do it on the CPU.

@@ -1,7 +1,6 @@
 //! Token ids to hidden states, and to logits.
 
 use super::attention::Kept;
-#[cfg(feature = "cuda")]
 use super::device::{Sequence, Shape};
 use super::layer::{Layer, Pass};
 use super::load::Block;
@@ -29,8 +28,10 @@ enum State<'m> {
         /// Of the last tokens, after the last norm.
         hidden: Vec<f32>,
     },
-    #[cfg(feature = "cuda")]
-    There { model: &'m super::device::OnDevice, sequence: Box<Sequence> },
+    There {
+        model: &'m super::device::OnDevice,
+        sequence: Box<Sequence>,
+    },
 }
 
 impl<'m> Session<'m> {
@@ -45,12 +46,8 @@ impl<'m> Session<'m> {
                 let kept = here.layers.iter().map(|_| model.frame.kept(capacity)).collect::<Result<_>>()?;
                 State::Here { model: here, kept, packed: Activations::new(model.frame.level), hidden: Vec::new() }
             }
-            #[cfg(feature = "cuda")]
             Held::There(there) => {
-                let [hidden, kv_heads, head] =
-                    [Count::Hidden, Count::KvHeads, Count::HeadSize].map(|count| model.frame.count(count));
-                let shape = Shape { hidden, kv_heads, head, eps: model.frame.settings.norm_eps as f32 };
-                let turns = model.frame.turns(0, capacity).concat();
+                let (shape, turns) = (Shape::of(&model.frame), model.frame.turns(0, capacity).concat());
                 State::There { model: there, sequence: Box::new(Sequence::new(there, shape, &turns)?) }
             }
         };
@@ -79,17 +76,15 @@ impl<'m> Session<'m> {
             return Err(Error::Usage { problem, hint: "ask for fewer".into() });
         }
         self.model.embedding.check(tokens)?;
-        if let State::Here { .. } = self.state {
+        if let State::There { model, sequence } = &mut self.state {
+            sequence.forward(model, tokens, self.position)?;
+        } else {
             let mut x = self.embed(tokens)?;
             self.through(0..self.model.layers(), &mut x)?;
             let normalized = self.normalized(&x)?;
             if let State::Here { hidden, .. } = &mut self.state {
                 *hidden = normalized;
             }
-        }
-        #[cfg(feature = "cuda")]
-        if let State::There { model, sequence } = &mut self.state {
-            sequence.forward(model, tokens, self.position)?;
         }
         self.position += tokens.len();
         Ok(())
@@ -108,7 +103,6 @@ impl<'m> Session<'m> {
                 let width = self.model.frame.count(Count::Hidden);
                 self.model.logits(&hidden[rows.start * width..rows.end * width], logits)
             }
-            #[cfg(feature = "cuda")]
             State::There { model, sequence } => {
                 *logits = sequence.logits(model, rows)?;
                 self.model.check(logits)
@@ -129,7 +123,6 @@ impl<'m> Session<'m> {
     pub fn rows(&self) -> usize {
         match &self.state {
             State::Here { hidden, .. } => hidden.len() / self.model.frame.count(Count::Hidden),
-            #[cfg(feature = "cuda")]
             State::There { sequence, .. } => sequence.rows(),
         }
     }
@@ -153,7 +146,6 @@ impl<'m> Session<'m> {
                 let layers = &model.layers;
                 self.run(blocks.into_iter().map(|n| (n, &layers[n])).collect(), hidden)
             }
-            #[cfg(feature = "cuda")]
             State::There { model, sequence } => {
                 Ok(sequence.through(model, blocks.into_iter(), hidden, self.position)?)
             }
@@ -170,7 +162,6 @@ impl<'m> Session<'m> {
 
     fn run(&mut self, layers: Vec<(usize, &Layer)>, hidden: &mut [f32]) -> Result<()> {
         let (frame, position) = (&self.model.frame, self.position);
-        #[cfg_attr(not(feature = "cuda"), allow(irrefutable_let_patterns))]
         let State::Here { model, kept, packed, .. } = &mut self.state else {
             return Err(Error::Device { reason: "blocks of other models run on the CPU".into() });
         };
@@ -194,7 +185,6 @@ impl<'m> Session<'m> {
                 let frame = &self.model.frame;
                 Ok(frame.pool.install(|| frame.normalized(hidden, &model.norm)))
             }
-            #[cfg(feature = "cuda")]
             State::There { model, sequence } => Ok(sequence.normalized(model, hidden)?),
         }
     }

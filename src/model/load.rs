@@ -1,6 +1,5 @@
 //! From a checkpoint to weights in memory.
 
-#[cfg(feature = "cuda")]
 use super::device::OnDevice;
 use super::layer::{Frame, Layer};
 use super::linear::Linear;
@@ -41,7 +40,9 @@ impl Model {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<Model> {
-        Model::of(source, weights, level, threads, progress, |loader| held_by_gpu(ordinal, loader))
+        Model::of(source, weights, level, threads, progress, |loader| {
+            OnDevice::load(ordinal, loader).map(|there| Held::There(Box::new(there)))
+        })
     }
 
     fn of(
@@ -59,22 +60,10 @@ impl Model {
         let embedding = Embedding::new(source, &frame)?;
         let computed = match &held {
             Held::Here(_) => Computed::on_cpu(),
-            #[cfg(feature = "cuda")]
             Held::There(there) => Computed::on_gpu(there.name()),
         };
         Ok(Model { frame, embedding, held, computed, quantized })
     }
-}
-
-#[cfg(feature = "cuda")]
-fn held_by_gpu(ordinal: usize, loader: &Loader<'_>) -> Result<Held> {
-    let device = tersor_kernels::cuda::Device::open(ordinal)?;
-    OnDevice::load(loader, device).map(|there| Held::There(Box::new(there)))
-}
-
-#[cfg(not(feature = "cuda"))]
-fn held_by_gpu(_: usize, _: &Loader<'_>) -> Result<Held> {
-    Err(Error::Device { reason: "this program was built without the feature `cuda`".into() })
 }
 
 /// The weights of one block, to be run in place of a model's own.

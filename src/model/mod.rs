@@ -9,7 +9,7 @@
 
 mod attention;
 mod choice;
-#[cfg(feature = "cuda")]
+#[cfg_attr(not(feature = "cuda"), path = "without_device.rs")]
 mod device;
 mod forward;
 mod layer;
@@ -56,7 +56,6 @@ pub struct Model {
 /// Where the weights are.
 enum Held {
     Here(Here),
-    #[cfg(feature = "cuda")]
     There(Box<device::OnDevice>),
 }
 
@@ -82,7 +81,6 @@ impl Model {
     pub fn vocabulary(&self) -> usize {
         match &self.held {
             Held::Here(here) => here.head.rows(),
-            #[cfg(feature = "cuda")]
             Held::There(there) => there.vocabulary(),
         }
     }
@@ -101,7 +99,6 @@ impl Model {
     pub fn bytes(&self) -> usize {
         match &self.held {
             Held::Here(here) => here.layers.iter().map(Layer::bytes).sum::<usize>() + here.head.bytes(),
-            #[cfg(feature = "cuda")]
             Held::There(there) => there.bytes(),
         }
     }
@@ -127,7 +124,6 @@ impl Model {
                 logits.resize(hidden.len() / self.frame.count(Count::Hidden) * head.rows(), 0.0);
                 self.frame.pool.install(|| linear::multiply(level, hidden, &mut x, &mut [(head, logits)]));
             }
-            #[cfg(feature = "cuda")]
             Held::There(there) => *logits = there.logits(hidden)?,
         }
         self.check(logits)

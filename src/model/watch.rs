@@ -11,8 +11,9 @@ pub(super) enum Place {
     Down,
 }
 
-/// Their names, by [`Place`].
-const NAMES: [&[&str]; 4] = [&["attn_q", "attn_k", "attn_v"], &["attn_output"], &["ffn_gate", "ffn_up"], &["ffn_down"]];
+/// The names in GGUF of the Linears of each [`Place`].
+pub(super) const NAMES: [&[&str]; 4] =
+    [&["attn_q", "attn_k", "attn_v"], &["attn_output"], &["ffn_gate", "ffn_up"], &["ffn_down"]];
 
 /// Columns of a thread's share.
 const SHARE: usize = 64;
@@ -37,9 +38,9 @@ impl Watched {
         });
     }
 
-    /// The sums of every place, each with the names of the Linears in GGUF that share it.
-    pub(super) fn sums(&self) -> impl Iterator<Item = (&'static [&'static str], &[f64])> {
-        NAMES.iter().copied().zip(self.sums.iter().map(|sums| &sums[..]))
+    /// The sums of every place.
+    pub(super) fn sums(&self) -> &[Vec<f64>; NAMES.len()] {
+        &self.sums
     }
 
     /// Go on from what [`Watched::sums`] once gave.

@@ -26,7 +26,7 @@ pub(super) fn influences(reader: &Reader<'_>, windows: &Windows) -> Result<Vec<f
         let mut sum = 0.0;
         for state in states.chunks_exact_mut(windows.context * width) {
             let before = state.to_vec();
-            observer.run(layer, state);
+            observer.run(layer, state)?;
             let tokens = before.chunks_exact(width).zip(state.chunks_exact(width));
             sum += tokens.map(|(a, b)| cosine(a, b)).sum::<f64>();
         }

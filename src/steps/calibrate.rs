@@ -2,7 +2,7 @@
 
 use crate::calib::{Keep, Statistics, collect};
 use crate::error::{Error, Result};
-use crate::model::Observer;
+use crate::model::{Choice, Observer};
 use crate::options::{CalibrateArgs, CalibrationArgs, ThreadsArg};
 use crate::progress::{Unit, Watch, metered};
 use crate::sink::beside;
@@ -23,7 +23,8 @@ pub(crate) fn run(args: &CalibrateArgs, watch: &dyn Watch) -> Result<Statistics>
         return Err(Error::Exists { path: args.output.clone() });
     }
     let mut all = args.merge.iter().map(|path| Statistics::read(path)).collect::<Result<Vec<_>>>()?.into_iter();
-    let run = Run { threads: args.threads, memory: args.memory, keep: Some(kept(&args.output)) };
+    let run =
+        Run { threads: args.threads, device: args.device.device, memory: args.memory, keep: Some(kept(&args.output)) };
     let own = match (&args.model, &args.text.calibration) {
         (Some(model), Some(text)) => Some(statistics(model, text, &args.text, &run, watch)?),
         _ => None,
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &CalibrateArgs, watch: &dyn Watch) -> Result<Statistics>
 /// How a model is run over a text.
 pub(crate) struct Run {
     pub(crate) threads: ThreadsArg,
+    pub(crate) device: Choice,
     /// In MiB.
     pub(crate) memory: Option<u32>,
     /// Where progress is kept.
@@ -57,8 +59,12 @@ pub(crate) fn statistics(
 ) -> Result<Statistics> {
     let source = Source::open(model)?;
     let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
-    let mut keep = run.keep.clone().map(|path| Keep::new(path, &source, &windows, SAVE_EVERY));
-    let observer = Observer::new(source, windows.context, Level::best(), run.threads.get())?;
+    let observer = Observer::new_on(run.device, source.clone(), windows.context, Level::best(), run.threads.get())?;
+    if let Some(told) = observer.computed().told() {
+        watch.say(&told);
+    }
+    let mut keep =
+        run.keep.clone().map(|path| Keep::new(path, &source, &observer.computed().device, &windows, SAVE_EVERY));
     let memory = run.memory.map(|mib| u64::from(mib) << 20);
     let found = metered(watch, Unit::Tokens, windows.total(), |meter| {
         collect(observer, &windows, text, memory, keep.as_mut(), meter)

@@ -156,7 +156,12 @@ fn statistics(args: &PruneArgs, watch: &dyn Watch) -> Result<Statistics> {
         (Some(file), _) => Statistics::read(file),
         (None, Some(text)) => {
             let how = CalibrationArgs { calibration: None, ctx: args.ctx, chunks: args.chunks };
-            let run = calibrate::Run { threads: args.write.threads, memory: args.write.memory, keep: None };
+            let run = calibrate::Run {
+                threads: args.write.threads,
+                device: Choice::Cpu,
+                memory: args.write.memory,
+                keep: None,
+            };
             calibrate::statistics(&args.model, text, &how, &run, watch)
         }
         (None, None) => Err(Error::Usage {

@@ -5,6 +5,7 @@ use super::write::{self, Beside, Ready, Written};
 use crate::calib::Statistics;
 use crate::conversion::{Conversion, Target};
 use crate::error::Result;
+use crate::model::Choice;
 use crate::options::{EffortArg, QuantizeArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
@@ -21,7 +22,12 @@ pub(crate) fn prepare(args: &QuantizeArgs, beside: Beside, watch: &dyn Watch) ->
     let statistics = match (&args.imatrix, &args.calibration.calibration) {
         (Some(file), _) => Some(Statistics::read(file)?),
         (None, Some(text)) => {
-            let run = calibrate::Run { threads: args.write.threads, memory: args.write.memory, keep: None };
+            let run = calibrate::Run {
+                threads: args.write.threads,
+                device: Choice::Cpu,
+                memory: args.write.memory,
+                keep: None,
+            };
             Some(calibrate::statistics(&args.model, text, &args.calibration, &run, watch)?)
         }
         (None, None) => None,

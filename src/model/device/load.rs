@@ -1,7 +1,7 @@
 //! From a checkpoint to weights in a device's memory.
 
 use super::{Layer, Linear, OnDevice};
-use crate::arch::{Count, Role};
+use crate::arch::{Count, Role, Settings};
 use crate::error::{Error, Result};
 use crate::model::Weights;
 use crate::model::load::Loader;
@@ -12,17 +12,14 @@ use tersor_kernels::cuda::{Buffer, Device, HEAD, NoDevice};
 use tersor_kernels::{Class, Format};
 
 impl OnDevice {
-    /// All weights that `loader` finds.
+    /// All weights that `loader` finds, on the device with this number.
     ///
     /// # Errors
     /// [`Error::Device`], and what loading has.
-    pub(in crate::model) fn load(loader: &Loader<'_>, device: Device) -> Result<OnDevice> {
+    pub(in crate::model) fn load(ordinal: usize, loader: &Loader<'_>) -> Result<OnDevice> {
         let settings = loader.settings;
-        let (size, hidden) = (settings[Count::HeadSize], settings[Count::Hidden]);
-        if size > HEAD as u64 || !size.is_multiple_of(2) {
-            let found = format!("heads of {size} numbers");
-            return Err(NoDevice::Model { found, wanted: "heads of 2 to 256" }.into());
-        }
+        check(settings)?;
+        let device = Device::open(ordinal)?;
         let there = There { loader, device: &device };
         // Packing is the CPU's work: on all threads, as many blocks at a time.
         let layers = (0..settings[Count::Layers] as u32).into_par_iter().map(|n| there.layer(n));
@@ -31,11 +28,21 @@ impl OnDevice {
         let table = loader.source.tensor(id);
         let unreadable = || loader.source.unreadable(id);
         let format = table.format.decoder().map(|_| table.format).ok_or_else(unreadable)?;
-        let embedding = device.upload_table(format, hidden as usize, &there.stored(id, Reorder::None)?)?;
+        let embedding =
+            device.upload_table(format, settings[Count::Hidden] as usize, &there.stored(id, Reorder::None)?)?;
         let norm = there.vector("output_norm.weight", None)?;
         let head = there.linear(if settings.tied { Role::TokenEmbedding } else { Role::Output }, None)?;
         Ok(OnDevice { embedding, layers, norm, head, device })
     }
+}
+
+/// Kernels compute such a model.
+pub(super) fn check(settings: &Settings) -> Result<(), NoDevice> {
+    let size = settings[Count::HeadSize];
+    if size <= HEAD as u64 && size.is_multiple_of(2) {
+        return Ok(());
+    }
+    Err(NoDevice::Model { found: format!("heads of {size} numbers"), wanted: "heads of 2 to 256" })
 }
 
 impl From<NoDevice> for Error {
@@ -45,13 +52,13 @@ impl From<NoDevice> for Error {
 }
 
 /// A loader, and where to.
-struct There<'a> {
-    loader: &'a Loader<'a>,
-    device: &'a Device,
+pub(super) struct There<'a> {
+    pub(super) loader: &'a Loader<'a>,
+    pub(super) device: &'a Device,
 }
 
 impl There<'_> {
-    fn layer(&self, n: u32) -> Result<Layer> {
+    pub(super) fn layer(&self, n: u32) -> Result<Layer> {
         let linear = |role| self.linear(role, Some(n));
         Ok(Layer {
             attn_norm: self.vector("blk.{}.attn_norm.weight", Some(n))?,

@@ -5,8 +5,13 @@
 
 mod load;
 mod sequence;
+mod step;
+mod watching;
 
-pub(super) use sequence::{Sequence, Shape};
+pub(super) use sequence::Sequence;
+pub(super) use step::Shape;
+pub(super) use tersor_kernels::cuda::has_driver;
+pub(super) use watching::Watching;
 
 use tersor_kernels::cuda::{Buffer, Device, NoDevice, Scratch, Table, Weights};
 
