@@ -1,5 +1,5 @@
 // Vectors of singles to halves, eight by eight, in the order in which matmul_few's lanes need them, each times a power of two, so
-// that its largest magnitude comes to lie between 512 and 1024: halves have no more than 65504.
+// that its largest magnitude comes to lie between 512 and 1024: halves have no more than 65504; and the sums of each 32 halves.
 // Reference: `half::f16` of the numbers times that power.
 // Grid: a block for each column, a multiple of eight; those that are not there become zeros. Block: 256 threads.
 // Registers: 40 at most.
@@ -8,10 +8,10 @@
 constexpr u32 THREADS = 256;
 
 // x: `columns` vectors of `length` numbers. tiles: of 64 numbers, the last one filled up with zeros. scales: what products
-// have to be multiplied by.
+// have to be multiplied by. totals: of each tile, the sums of its halves' numbers for eight columns, then those of the others.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    pack_activations(const float *__restrict__ x, u16 *__restrict__ halves, float *__restrict__ scales, u32 length,
-                     u32 tiles, u32 columns) {
+    pack_activations(const float *__restrict__ x, u16 *__restrict__ halves, float *__restrict__ scales,
+                     float *__restrict__ totals, u32 length, u32 tiles, u32 columns) {
     __shared__ float tops[THREADS];
     u32 column = blockIdx.x;
     const float *own = x + u64(column) * length;
@@ -43,6 +43,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         u32 lane = column % 8 * 4 + i % 16 / 4;
         u64 at = (u64(i / 64) * 32 + lane) * 16 + i % 64 / 16 * 4 + i % 4;
         eight[at] = half_bits(i < count ? own[i] * power : 0.0f);
+    }
+    float *sums = totals + u64(column / 8) * tiles * 16 + column % 8;
+    for (u32 group = threadIdx.x; group < tiles * 2; group += THREADS) {
+        float sum = 0;
+        for (u32 i = group * 32; i < group * 32 + 32 && i < count; i++) {
+            sum += half_value(half_bits(own[i] * power));
+        }
+        sums[group * 8] = sum;
     }
 }
 KERNEL(pack_activations)

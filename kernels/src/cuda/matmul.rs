@@ -8,13 +8,15 @@ use crate::Format;
 pub const FEW: usize = 8;
 /// Weights that are not packed, and the rows of a block.
 static FLOATS: [(&str, usize); 3] = [("bf16", 32), ("f16", 32), ("f32", 16)];
+/// More vectors are multiplied by what takes weights apart once for 64 of them.
+const FEW_AT_MOST: usize = 16;
 /// Tiles that the warps of a block have under way.
 const AT_ONCE: usize = 16;
 
 /// A matrix in a device's memory, packed for products.
 #[derive(Debug)]
 pub struct Weights {
-    kernel: String,
+    format: &'static str,
     /// Rows of a block, for floats.
     floats: Option<usize>,
     codes: Buffer<u8>,
@@ -29,6 +31,8 @@ pub struct Weights {
 pub struct Scratch {
     halves: Buffer<u8>,
     scales: Buffer<f32>,
+    /// Sums of each 32 halves.
+    totals: Buffer<f32>,
     /// Sums of parts of the columns.
     parts: Buffer<f32>,
 }
@@ -51,7 +55,8 @@ impl Device {
     /// # Errors
     /// [`NoDevice`].
     pub fn scratch(&self) -> Result<Scratch, NoDevice> {
-        Ok(Scratch { halves: self.room(0)?, scales: self.room(0)?, parts: self.room(0)? })
+        let floats = || self.room(0);
+        Ok(Scratch { halves: self.room(0)?, scales: floats()?, totals: floats()?, parts: floats()? })
     }
 
     /// Pack rows of `columns` values and copy them into the device's memory; nothing for a format whose products it has no
@@ -72,8 +77,8 @@ impl Device {
         };
         let rows = bytes.len() / (columns / format.block * format.bytes);
         let [codes, scales, heads] = parts.map(|bytes| self.upload(bytes));
-        let (floats, kernel) = (floats.map(|(_, rows)| *rows), format!("matmul_few_{}", format.name));
-        Ok(Some(Weights { kernel, floats, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
+        let (floats, format) = (floats.map(|(_, rows)| *rows), format.name);
+        Ok(Some(Weights { format, floats, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
     }
 
     /// The product of each matrix with each of `x`'s vectors, vector after vector. Matrices have the same number of columns.
@@ -102,6 +107,7 @@ impl Device {
             self.fit(y, x.len() / columns * weights.rows)?;
             match weights.floats {
                 Some(per_block) => self.matmul_few_floats(weights, per_block, x, y)?,
+                None if x.len() / columns > FEW_AT_MOST => self.matmul_many(weights, x.len() / columns, scratch, y)?,
                 None => self.matmul_few(weights, x.len() / columns, scratch, y)?,
             }
         }
@@ -119,9 +125,9 @@ impl Device {
         let (tiles, row_tiles) = (columns.div_ceil(COLUMNS), rows.div_ceil(ROWS));
         // Two blocks for each multiprocessor, if each has tiles for all of its warps then.
         let parts = (2 * self.multiprocessors).div_ceil(row_tiles.max(1)).min(tiles / AT_ONCE).max(1);
-        let Scratch { halves, scales, parts: sums } = scratch;
+        let Scratch { halves, scales, parts: sums, .. } = scratch;
         self.fit(sums, if parts == 1 { 0 } else { parts * vectors * rows })?;
-        let launch = self.launch("matmul_few", &weights.kernel)?;
+        let launch = self.launch("matmul_few", &format!("matmul_few_{}", weights.format))?;
         let launch = launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads);
         let launch = launch.buffer(halves).buffer(scales).buffer(if parts == 1 { y } else { sums });
         let launch = launch.u32(rows).u32(tiles).u32(vectors);
@@ -129,6 +135,24 @@ impl Device {
         // `vectors` times `rows` numbers for each part.
         unsafe { launch.start([row_tiles, parts, vectors.div_ceil(FEW)]) }?;
         if parts == 1 { Ok(()) } else { self.sum_parts(sums, parts, y) }
+    }
+
+    fn matmul_many(
+        &self,
+        weights: &Weights,
+        vectors: usize,
+        scratch: &Scratch,
+        y: &Buffer<f32>,
+    ) -> Result<(), NoDevice> {
+        const PER_BLOCK: [usize; 2] = [128, 64];
+        let Weights { rows, columns, format, .. } = *weights;
+        let launch = self.launch("matmul_many", &format!("matmul_many_{format}"))?;
+        let launch = launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads);
+        let launch = launch.buffer(&scratch.halves).buffer(&scratch.scales).buffer(&scratch.totals).buffer(y);
+        let launch = launch.u32(rows).u32(columns.div_ceil(COLUMNS)).u32(vectors);
+        // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and writes
+        // `vectors` times `rows` numbers.
+        unsafe { launch.start([rows.div_ceil(PER_BLOCK[0]), vectors.div_ceil(PER_BLOCK[1]), 1]) }
     }
 
     fn matmul_few_floats(
@@ -142,7 +166,9 @@ impl Device {
         let vectors = x.len() / columns;
         for first in (0..vectors).step_by(FEW) {
             let few = FEW.min(vectors - first);
-            let launch = self.launch("matmul_few_floats", &format!("{}_{few}", weights.kernel))?.buffer(&weights.codes);
+            let launch = self
+                .launch("matmul_few_floats", &format!("matmul_few_{}_{few}", weights.format))?
+                .buffer(&weights.codes);
             let launch = launch.from(x, first * columns).from(y, first * rows).u32(rows).u32(columns);
             // SAFETY: the kernel takes these arguments; rows of weights and vectors are whole multiples of what it reads
             // at a time, and it writes `few` times `rows` numbers.
@@ -156,8 +182,9 @@ impl Device {
         let eights = vectors.div_ceil(FEW);
         self.fit(&mut scratch.halves, eights * tiles * COLUMNS * FEW * 2)?;
         self.fit(&mut scratch.scales, eights * FEW)?;
+        self.fit(&mut scratch.totals, eights * tiles * 2 * FEW)?;
         let launch = self.launch("pack_activations", "pack_activations")?;
-        let launch = launch.buffer(x).buffer(&scratch.halves).buffer(&scratch.scales);
+        let launch = launch.buffer(x).buffer(&scratch.halves).buffer(&scratch.scales).buffer(&scratch.totals);
         let launch = launch.u32(columns).u32(tiles).u32(vectors);
         // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes all packed ones.
         unsafe { launch.start([eights * FEW, 1, 1]) }

@@ -26,7 +26,7 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 11] = [
+static SOURCES: [Source; 12] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
@@ -34,6 +34,7 @@ static SOURCES: [Source; 11] = [
     source!("gather"),
     source!("matmul_few"),
     source!("matmul_few_floats"),
+    source!("matmul_many"),
     source!("moments"),
     source!("pack_activations"),
     source!("rms_norm"),
@@ -42,9 +43,10 @@ static SOURCES: [Source; 11] = [
 
 /// What sources include, `words` all of them.
 const WORDS: &str = include_str!("../../cuda/words.cuh");
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 3] = [
     ("#include \"formats.cuh\"", include_str!("../../cuda/formats.cuh")),
     ("#include \"mma.cuh\"", include_str!("../../cuda/mma.cuh")),
+    ("#include \"packed.cuh\"", include_str!("../../cuda/packed.cuh")),
 ];
 
 /// The modules of a device, each loaded when a kernel of it is first launched.

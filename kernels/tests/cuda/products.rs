@@ -71,7 +71,8 @@ fn room(bytes: usize) -> Vec<u8> {
     vec![0xcd; bytes]
 }
 
-fn products(emulator: &Emulator, problem: &Problem, parts: usize, order: Order) -> Vec<f32> {
+/// The kernel that takes `parts`, or the one for many vectors.
+fn products(emulator: &Emulator, problem: &Problem, parts: Option<usize>, order: Order) -> Vec<f32> {
     let Problem { format, rows, columns, weights, x } = problem;
     let Packed { codes, scales, heads } = pack(format, *columns, weights).unwrap();
     let (tiles, vectors) = (columns.div_ceil(64), x.len() / columns);
@@ -84,17 +85,23 @@ fn products(emulator: &Emulator, problem: &Problem, parts: usize, order: Order) 
             Argument::Buffer(&bytes(x)),
             Argument::Buffer(&room(eights * tiles * 1024)),
             Argument::Buffer(&room(eights * 32)),
+            Argument::Buffer(&room(eights * tiles * 64)),
             Argument::Value(&number(*columns)),
             Argument::Value(&number(tiles)),
             Argument::Value(&number(vectors)),
         ],
     );
     let count = vectors * rows;
-    let y = room(4 * count * parts);
-    let mut arguments: Vec<Argument<'_>> =
-        [&codes, &scales, &heads, &packed[1], &packed[2], &y].map(|bytes| Argument::Buffer(bytes)).into();
+    let y = room(4 * count * parts.unwrap_or(1));
+    let mut arguments: Vec<Argument<'_>> = [&codes, &scales, &heads].map(|bytes| Argument::Buffer(bytes)).into();
+    let x = if parts.is_some() { &packed[1..3] } else { &packed[1..4] };
+    arguments.extend(x.iter().chain([&y]).map(|bytes| Argument::Buffer(bytes)));
     let numbers = [*rows, tiles, vectors].map(number);
     arguments.extend(numbers.iter().map(|number| Argument::Value(number)));
+    let Some(parts) = parts else {
+        let (kernel, grid) = (format!("matmul_many_{}", format.name), [rows.div_ceil(128), vectors.div_ceil(64)]);
+        return floats(&emulator.run(&kernel, grid, order, &arguments).pop().unwrap());
+    };
     let kernel = format!("matmul_few_{}", format.name);
     let y = emulator.run(&kernel, [rows.div_ceil(16), parts, eights], order, &arguments).pop().unwrap();
     let summed = emulator.run(
@@ -147,7 +154,22 @@ fn products_are_those_of_decoded_weights() {
                 let (rows, columns) = ([1, 16, 37, 5][vectors % 4], block * [1, 3, 2, 5][vectors / 2 % 4]);
                 let problem = Problem::new(name, rows, columns, vectors);
                 let what = format!("{rows} x {columns} x {vectors}, {order:?}");
-                problem.check(&products(emulator, &problem, 1 + vectors % 3, order), &what);
+                problem.check(&products(emulator, &problem, Some(1 + vectors % 3), order), &what);
+            }
+        }
+    });
+}
+
+/// Fewer vectors than a block takes, more, and rows of more than one block.
+#[test]
+fn products_of_many_vectors_are_those_of_decoded_weights() {
+    each(|emulator, _| {
+        for (n, name) in FORMATS.into_iter().enumerate() {
+            let block = Format::by_name(name).unwrap().block;
+            for (vectors, rows) in [(9, 5), (65 + n, 20), (17, 131)] {
+                let order = ORDERS[(n + vectors) % ORDERS.len()];
+                let problem = Problem::new(name, rows, block * [1, 3, 2][vectors % 3], vectors);
+                problem.check(&products(emulator, &problem, None, order), &format!("{rows} x {vectors}, {order:?}"));
             }
         }
     });
@@ -159,7 +181,7 @@ fn long_rows_are_summed_in_one_order() {
     each(|emulator, _| {
         for name in FORMATS {
             let problem = Problem::new(name, 3, 256 * 9, 2);
-            let of = |order| products(emulator, &problem, 2, order);
+            let of = |order| products(emulator, &problem, Some(2), order);
             let first = of(Order::Forward);
             problem.check(&first, "long");
             assert!(of(Order::Random(3)) == first && of(Order::Reverse) == first, "{name}");
