@@ -1,7 +1,7 @@
 //! From a storage format, and to one.
 
 use super::{Buffer, Device, NoDevice};
-use crate::Format;
+use crate::{Effort, Format};
 
 /// What became of a block that was encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub enum Outcome {
     /// Its scale has no place in half precision, and it became zeros.
     Overflow,
 }
+
+/// Blocks, and what became of each.
+pub type Encoded = (Buffer<u8>, Vec<Outcome>);
+
+/// Formats with an encoder: its kernel, whether it searches for scales, and the blocks of values of a block of threads.
+static ENCODERS: [(&str, &str, bool, usize); 3] =
+    [("q8_0", "encode_q8_0", false, 8), ("q4_0", "encode_q4_0", true, 256), ("q4_k", "encode_q4_k", true, 32)];
 
 impl Device {
     /// The values of whole blocks, as [`crate::Codec::decode`] gives them.
@@ -34,26 +41,43 @@ impl Device {
         unsafe { launch.start([count.div_ceil(PER_BLOCK), 1, 1]) }
     }
 
-    /// Blocks of q8_0, as [`crate::Codec::encode`] gives them, and what became of each.
+    /// Blocks of a format, as [`crate::Codec::encode`] gives them, and what became of each; nothing for a format that there is no
+    /// kernel for. `importance` is that of the columns of a matrix whose first row begins with `values`.
     ///
     /// # Errors
     /// [`NoDevice`].
     ///
     /// # Panics
-    /// For values that are no whole blocks.
-    pub fn encode_q8_0(&self, values: &Buffer<f32>) -> Result<(Buffer<u8>, Vec<Outcome>), NoDevice> {
-        const PER_BLOCK: usize = 8;
-        assert!(values.len().is_multiple_of(32), "{}", values.len());
-        let count = values.len() / 32;
-        let (blocks, bad) = (self.room(count * 34)?, self.room(count)?);
-        let launch = self.launch("encode_q8_0", "encode_q8_0")?.buffer(values).buffer(&blocks).buffer(&bad).u64(count);
-        // SAFETY: the kernel takes these arguments, reads 32 values of each block, and writes its 34 bytes and its outcome.
-        unsafe { launch.start([count.div_ceil(PER_BLOCK), 1, 1]) }?;
+    /// For values, or columns, that are no whole blocks.
+    pub fn encode(
+        &self,
+        format: &Format,
+        effort: Effort,
+        values: &Buffer<f32>,
+        importance: Option<&Buffer<f32>>,
+    ) -> Result<Option<Encoded>, NoDevice> {
+        let Some((name, source, searches, per_block)) = ENCODERS.iter().find(|(name, ..)| *name == format.name) else {
+            return Ok(None);
+        };
+        let columns = importance.map_or(0, Buffer::len);
+        let whole = values.len().is_multiple_of(format.block) && columns.is_multiple_of(format.block);
+        assert!(whole, "{} values of {columns} columns", values.len());
+        let count = values.len() / format.block;
+        let (blocks, bad) = (self.room(count * format.bytes)?, self.room(count)?);
+        let launch = self.launch(source, source)?.buffer(values);
+        let launch = if *searches { launch.buffer(importance.unwrap_or(values)) } else { launch };
+        let launch = launch.buffer(&blocks).buffer(&bad).u64(count);
+        let plain = *name == "q4_0" && effort == Effort::Fast && importance.is_none();
+        let effort = if plain { 0 } else { 1 + usize::from(effort == Effort::Best) };
+        let launch = if *searches { launch.u64(columns).u32(effort) } else { launch };
+        // SAFETY: the kernel takes these arguments, reads the values of each block and whole rows of columns, and writes its bytes
+        // and its outcome.
+        unsafe { launch.start([count.div_ceil(*per_block), 1, 1]) }?;
         let outcome = |bad: u8| match bad {
             0 => Outcome::Encoded,
             1 => Outcome::NonFinite,
             _ => Outcome::Overflow,
         };
-        Ok((blocks, self.download(&bad)?.into_iter().map(outcome).collect()))
+        Ok(Some((blocks, self.download(&bad)?.into_iter().map(outcome).collect())))
     }
 }

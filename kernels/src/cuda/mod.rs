@@ -14,7 +14,7 @@ mod ops;
 mod pack;
 
 pub use attention::{HEAD, Kept};
-pub use formats::Outcome;
+pub use formats::{Encoded, Outcome};
 pub use graph::Graph;
 pub use matmul::{FEW, Scratch, Weights};
 pub use ops::Table;

@@ -26,10 +26,12 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 12] = [
+static SOURCES: [Source; 14] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
+    source!("encode_q4_0"),
+    source!("encode_q4_k"),
     source!("encode_q8_0"),
     source!("gather"),
     source!("matmul_few"),
@@ -43,10 +45,11 @@ static SOURCES: [Source; 12] = [
 
 /// What sources include, `words` all of them.
 const WORDS: &str = include_str!("../../cuda/words.cuh");
-const HEADERS: [(&str, &str); 3] = [
+const HEADERS: [(&str, &str); 4] = [
     ("#include \"formats.cuh\"", include_str!("../../cuda/formats.cuh")),
     ("#include \"mma.cuh\"", include_str!("../../cuda/mma.cuh")),
     ("#include \"packed.cuh\"", include_str!("../../cuda/packed.cuh")),
+    ("#include \"search.cuh\"", include_str!("../../cuda/search.cuh")),
 ];
 
 /// The modules of a device, each loaded when a kernel of it is first launched.

@@ -76,17 +76,24 @@ fn launches_on(device: &Device) {
             assert!(bits(&found) == bits(&wanted), "{}, {count} blocks", format.name);
         }
     }
-    let mut values: Vec<f32> = (0..32 * 17).map(|_| noise.number()).collect();
-    let how = Encoding { effort: Effort::Fast, ..Encoding::default() };
-    let mut wanted = vec![0; 17 * 34];
-    let encode = Format::by_name("q8_0").unwrap().encoder().unwrap();
-    encode(Level::SCALAR, &values, &how, &mut wanted).unwrap();
-    let (blocks, outcomes) = device.encode_q8_0(&device.upload(&values).unwrap()).unwrap();
-    assert!(device.download(&blocks).unwrap() == wanted && outcomes == [Outcome::Encoded; 17]);
-    (values[3], values[40]) = (f32::NAN, 1e30);
-    let (_, outcomes) = device.encode_q8_0(&device.upload(&values).unwrap()).unwrap();
-    assert_eq!(outcomes[..3], [Outcome::NonFinite, Outcome::Overflow, Outcome::Encoded]);
-    assert!(device.encode_q8_0(&device.upload(&[]).unwrap()).unwrap().1.is_empty());
+    for name in ["q8_0", "q4_0", "q4_k"] {
+        let format = Format::by_name(name).unwrap();
+        let mut values: Vec<f32> = (0..format.block * 17).map(|_| noise.number()).collect();
+        let how = Encoding { effort: Effort::Fast, ..Encoding::default() };
+        let mut wanted = vec![0; 17 * format.bytes];
+        format.encoder().unwrap()(Level::SCALAR, &values, &how, &mut wanted).unwrap();
+        let encode = |values: &[f32]| {
+            let values = device.upload(values).unwrap();
+            device.encode(format, Effort::Fast, &values, None).unwrap().unwrap()
+        };
+        let (blocks, outcomes) = encode(&values);
+        assert!(device.download(&blocks).unwrap() == wanted && outcomes == [Outcome::Encoded; 17], "{name}");
+        (values[3], values[format.block + 8]) = (f32::NAN, 1e30);
+        assert_eq!(encode(&values).1[..3], [Outcome::NonFinite, Outcome::Overflow, Outcome::Encoded]);
+        assert!(encode(&[]).1.is_empty());
+    }
+    let q5_0 = Format::by_name("q5_0").unwrap();
+    assert!(device.encode(q5_0, Effort::Best, &device.upload(&[0.0; 32]).unwrap(), None).unwrap().is_none());
 }
 
 #[test]

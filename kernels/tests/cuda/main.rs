@@ -7,6 +7,7 @@ mod building;
 #[cfg(feature = "cuda")]
 mod driver;
 mod emulator;
+mod encoders;
 mod ops;
 #[cfg(feature = "cuda")]
 mod products;
