@@ -72,11 +72,15 @@ impl Computed {
         Computed { reason: Some(why.to_owned()), unusual: has_driver(), ..Computed::on_cpu() }
     }
 
+    /// The name of the GPU.
+    pub fn gpu(&self) -> Option<&str> {
+        Some(self.device.as_str()).filter(|device| *device != "cpu")
+    }
+
     /// In a line, where it is not what everyone expects.
     pub fn told(&self) -> Option<String> {
         match &self.reason {
-            None if self.device == "cpu" => None,
-            None => Some(format!("computed on {}", self.device)),
+            None => self.gpu().map(|name| format!("computed on {name}")),
             Some(why) => self.unusual.then(|| format!("computed on the CPU: {why}")),
         }
     }

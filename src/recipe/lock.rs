@@ -47,7 +47,7 @@ pub(super) struct Locked {
     /// The key of the statistics that an output is made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) statistics: Option<String>,
-    /// A pass that runs a model: the instruction set, and the number of threads.
+    /// A pass that runs a model: the instruction set, the number of threads, and the GPU if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) made_at: Option<String>,
     /// Bytes of what came of it.

@@ -8,6 +8,7 @@ use super::run::With;
 use super::{Planned, Step};
 use crate::error::{Error, Result};
 use crate::machine::all_threads;
+use crate::model::Computed;
 use crate::options::{CalibrateArgs, DistillArgs, PruneArgs};
 use crate::report::KeptResult;
 use crate::steps::{calibrate, distill, prune};
@@ -20,16 +21,19 @@ use tersor_kernels::Level;
 const STATISTICS: &str = "imatrix.gguf";
 
 impl Step {
-    /// Make its result at `to`, from `model` and the source of all.
-    fn make(&self, [model, source, to]: [&Path; 3], with: &With<'_>) -> Result<()> {
+    /// Make its result at `to`, from `model` and the source of all; gives what a model ran on.
+    fn make(&self, [model, source, to]: [&Path; 3], with: &With<'_>) -> Result<Option<Computed>> {
         let (own, threads) = (beside(model, Some(to)), threads(with.how));
         match self.kind.name {
-            "prune" => prune::run(&parsed::<PruneArgs>(self, own, threads)?, with.watch).map(drop),
+            "prune" => prune::run(&parsed::<PruneArgs>(self, own, threads)?, with.watch).map(|_| None),
             "distill" => {
                 let models = with_student(model, source, Some(to));
-                distill::run(&parsed::<DistillArgs>(self, models, threads)?, with.watch).map(drop)
+                match distill::run(&parsed::<DistillArgs>(self, models, threads)?, with.watch)? {
+                    distill::Outcome::Learnt(report) => Ok(report.teacher_computed),
+                    distill::Outcome::Planned(_) => Ok(None),
+                }
             }
-            _ => calibrate::run(&parsed::<CalibrateArgs>(self, own, threads)?, with.watch).map(drop),
+            _ => Ok(calibrate::run(&parsed::<CalibrateArgs>(self, own, threads)?, with.watch)?.1),
         }
     }
 }
@@ -87,18 +91,23 @@ impl Planned<'_> {
         let was = self.before.iter().flat_map(Lock::artifacts).find(|was| was.key == locked.key).cloned();
         let mut hashes = std::mem::take(&mut self.hashes);
         let artifact = was.as_ref().and_then(|was| artifact(with.how.artifacts.as_deref()?, &was.blake3, &mut hashes));
+        let mut gpu = None;
         let found = with.cache.get(key, name, &mut hashes, |to| match &artifact {
             Some(path) => publish(path, to),
             None => {
                 with.watch.say(told);
-                step.make([model, &self.recipe.source, to], with)
+                let computed = step.make([model, &self.recipe.source, to], with)?;
+                gpu = computed.and_then(|computed| computed.gpu().map(str::to_owned));
+                Ok(())
             }
         });
         self.hashes = hashes;
         let (path, kept, new) = found?;
         (locked.bytes, locked.blake3) = (kept.bytes, kept.blake3.clone());
         if step.runs_a_model() {
-            let at = || format!("{}, {} threads", Level::best().name(), with.how.threads.unwrap_or_else(all_threads));
+            let threads = with.how.threads.unwrap_or_else(all_threads);
+            let gpu = gpu.map_or(String::new(), |name| format!(", {name}"));
+            let at = || format!("{}, {threads} threads{gpu}", Level::best().name());
             let was = was.filter(|was| was.blake3 == kept.blake3).and_then(|was| was.made_at);
             locked.made_at = was.or_else(|| Some(at()));
             if let Some(folder) = &with.how.artifacts {

@@ -3,6 +3,7 @@
 use crate::SCHEMA;
 use crate::distill::{Heldout, Learnt, Settings};
 use crate::error::human_bytes;
+use crate::model::Computed;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct DistillReport {
     pub student: String,
     /// From whom.
     pub teacher: Option<String>,
+    /// What the teacher was computed on.
+    pub teacher_computed: Option<Computed>,
     /// The file type on whose grid it learnt.
     pub quantize: Option<&'static str>,
     /// Steps of the run.
@@ -94,6 +97,7 @@ impl DistillReport {
             output: output.to_owned(),
             student,
             teacher,
+            teacher_computed: None,
             quantize: settings.quantize,
             steps: learnt.steps,
             step: learnt.step,
@@ -124,7 +128,9 @@ impl DistillReport {
     /// What there is to say, each with its name.
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("output", self.output.display().to_string()), ("student", self.student.clone())];
-        lines.extend(self.teacher.clone().map(|teacher| ("teacher", teacher)));
+        let told =
+            self.teacher_computed.as_ref().and_then(Computed::told).map_or(String::new(), |told| format!(", {told}"));
+        lines.extend(self.teacher.as_ref().map(|teacher| ("teacher", format!("{teacher}{told}"))));
         let rate = format!("{:.0} tokens/s, {:.0} s", self.tokens_per_second, self.seconds);
         lines.push(("learnt", format!("{} steps, {} tokens, {rate}", self.steps, self.tokens)));
         for (name, heldout) in [("before", &self.before), ("after", &self.after)] {

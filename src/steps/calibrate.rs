@@ -2,7 +2,7 @@
 
 use crate::calib::{Keep, Statistics, collect};
 use crate::error::{Error, Result};
-use crate::model::{Choice, Observer};
+use crate::model::{Choice, Computed, Observer};
 use crate::options::{CalibrateArgs, CalibrationArgs, ThreadsArg};
 use crate::progress::{Unit, Watch, metered};
 use crate::sink::beside;
@@ -18,7 +18,7 @@ use tersor_kernels::Level;
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 
 /// Write statistics, of a model or of several files together.
-pub(crate) fn run(args: &CalibrateArgs, watch: &dyn Watch) -> Result<Statistics> {
+pub(crate) fn run(args: &CalibrateArgs, watch: &dyn Watch) -> Result<(Statistics, Option<Computed>)> {
     if args.output.exists() && !args.force {
         return Err(Error::Exists { path: args.output.clone() });
     }
@@ -26,9 +26,10 @@ pub(crate) fn run(args: &CalibrateArgs, watch: &dyn Watch) -> Result<Statistics>
     let run =
         Run { threads: args.threads, device: args.device.device, memory: args.memory, keep: Some(kept(&args.output)) };
     let own = match (&args.model, &args.text.calibration) {
-        (Some(model), Some(text)) => Some(statistics(model, text, &args.text, &run, watch)?),
+        (Some(model), Some(text)) => Some(observed(model, text, &args.text, &run, watch)?),
         _ => None,
     };
+    let (own, computed) = own.unzip();
     let Some(mut sum) = own.or_else(|| all.next()) else {
         let problem = "nothing to do".to_owned();
         return Err(Error::Usage { problem, hint: "give a model and `--calibration`, or `--merge` files".into() });
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &CalibrateArgs, watch: &dyn Watch) -> Result<Statistics>
     all.try_for_each(|other| sum.merge(other))?;
     sum.write(&args.output, args.force)?;
     remove(&kept(&args.output))?;
-    Ok(sum)
+    Ok((sum, computed))
 }
 
 /// How a model is run over a text.
@@ -49,7 +50,7 @@ pub(crate) struct Run {
     pub(crate) keep: Option<PathBuf>,
 }
 
-/// Run the model over a text.
+/// The statistics of a model over a text.
 pub(crate) fn statistics(
     model: &Path,
     text: &Path,
@@ -57,14 +58,25 @@ pub(crate) fn statistics(
     run: &Run,
     watch: &dyn Watch,
 ) -> Result<Statistics> {
+    observed(model, text, args, run, watch).map(|(statistics, _)| statistics)
+}
+
+/// The same, and where the model ran.
+fn observed(
+    model: &Path,
+    text: &Path,
+    args: &CalibrationArgs,
+    run: &Run,
+    watch: &dyn Watch,
+) -> Result<(Statistics, Computed)> {
     let source = Source::open(model)?;
     let windows = Windows::cut(&source, &Text { path: text, context: args.ctx, chunks: args.chunks })?;
     let observer = Observer::new_on(run.device, source.clone(), windows.context, Level::best(), run.threads.get())?;
-    if let Some(told) = observer.computed().told() {
+    let computed = observer.computed().clone();
+    if let Some(told) = computed.told() {
         watch.say(&told);
     }
-    let mut keep =
-        run.keep.clone().map(|path| Keep::new(path, &source, &observer.computed().device, &windows, SAVE_EVERY));
+    let mut keep = run.keep.clone().map(|path| Keep::new(path, &source, &computed.device, &windows, SAVE_EVERY));
     let memory = run.memory.map(|mib| u64::from(mib) << 20);
     let found = metered(watch, Unit::Tokens, windows.total(), |meter| {
         collect(observer, &windows, text, memory, keep.as_mut(), meter)
@@ -72,7 +84,7 @@ pub(crate) fn statistics(
     if let (Err(Error::Interrupted), Some(path)) = (&found, &run.keep) {
         watch.say(&format!("the same command goes on from `{}`", path.display()));
     }
-    found
+    found.map(|statistics| (statistics, computed))
 }
 
 /// Where progress towards `output` is kept.

@@ -140,6 +140,7 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
     }
     State::finish(&folder)?;
     let mut report = DistillReport::new(&output, name, &settings, &learnt, &folder, bytes);
+    report.teacher_computed = known.as_ref().map(|known| known.model().computed().clone());
     drop(learnt);
     if known.is_none() || weights != Weights::AsStored {
         drop(known.take());
