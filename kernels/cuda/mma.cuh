@@ -4,6 +4,7 @@
 
 #ifdef EMULATOR
 #define MMA_F16(d, a, b) emulator::mma_f16(d, a, b, EMULATOR_HERE)
+#define MMA_BF16(d, a, b) emulator::mma_bf16(d, a, b, EMULATOR_HERE)
 #else
 // D (16 x 8, singles) += A (16 x 16, halves) B (16 x 8, halves). Lane 4 g + q holds of A: row g in a[0] and a[2], row g + 8 in a[1]
 // and a[3], columns 2 q and 2 q + 1 in a[0] and a[1], and 8 further in a[2] and a[3]; of B: column g, rows 2 q and 2 q + 1 in
@@ -25,6 +26,16 @@ __device__ __forceinline__ void mma_f16(float (&d)[4], const u32 (&a)[4], const 
 #endif
 }
 #define MMA_F16(d, a, b) mma_f16(d, a, b)
+
+// The same of bf16, from compute capability 8.0 on.
+#if __CUDA_ARCH__ >= 800
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#define MMA_BF16(d, a, b) mma_bf16(d, a, b)
+#endif
 #endif
 
 // a - b, and a * b, of two halves each.

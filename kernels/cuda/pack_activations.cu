@@ -21,18 +21,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         float size = magnitude(own[i]);
         top = size > top ? size : top;
     }
-    tops[threadIdx.x] = top;
-    for (u32 half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half && tops[threadIdx.x + half] > tops[threadIdx.x]) {
-            tops[threadIdx.x] = tops[threadIdx.x + half];
-        }
-    }
-    __syncthreads();
-    // The exponent of the largest one; vectors of zeros, and those with numbers that are not finite, stay as they are.
-    u32 exponent = __float_as_uint(tops[0]) >> 23;
-    exponent = exponent == 0 || exponent == 255 ? 127 + 9 : exponent < 10 ? 10 : exponent;
-    float power = __uint_as_float((127 + 9 + 127 - exponent) << 23);
+    float power = power_for(tops, top);
     float back = 1.0f / power;
     if (threadIdx.x == 0) {
         scales[column] = back;

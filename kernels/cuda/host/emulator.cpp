@@ -299,7 +299,11 @@ static float half_of(unsigned pair, unsigned which) {
     return float(half);
 }
 
-void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
+static float bf16_of(unsigned word, unsigned high) { return __uint_as_float(high ? word & 0xffff0000 : word << 16); }
+
+using Number = float (*)(unsigned word, unsigned high);
+
+static void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Number number, const char *where) {
     struct Fragments {
         unsigned a[4], b[2];
     } own;
@@ -317,10 +321,18 @@ void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], cons
         float sum = 0;
         for (unsigned k = 0; k < 16; k++) {
             unsigned word = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
-            sum += half_of(word, k % 2) * half_of(all[column * 4 + k % 8 / 2].b[k / 8], k % 2);
+            sum += number(word, k % 2) * number(all[column * 4 + k % 8 / 2].b[k / 8], k % 2);
         }
         d[i] += sum;
     }
+}
+
+void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
+    mma(d, a, b, half_of, where);
+}
+
+void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
+    mma(d, a, b, bf16_of, where);
 }
 
 } // namespace emulator

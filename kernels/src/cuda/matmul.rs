@@ -10,6 +10,10 @@ pub const FEW: usize = 8;
 static FLOATS: [(&str, usize); 3] = [("bf16", 32), ("f16", 32), ("f32", 16)];
 /// More vectors are multiplied by what takes weights apart once for 64 of them.
 const FEW_AT_MOST: usize = 16;
+/// Rows and vectors of a block then.
+const MANY: [usize; 2] = [128, 64];
+/// Floats that are multiplied so, what splits vectors for them, and from which architecture on.
+static SPLIT: [(&str, &str, (i32, i32)); 2] = [("bf16", "split_bf16", (8, 0)), ("f16", "split_f16", (7, 5))];
 /// Tiles that the warps of a block have under way.
 const AT_ONCE: usize = 16;
 
@@ -35,6 +39,28 @@ pub struct Scratch {
     totals: Buffer<f32>,
     /// Sums of parts of the columns.
     parts: Buffer<f32>,
+}
+
+/// How weights are multiplied.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Few,
+    Many,
+    /// Rows of a block.
+    FewFloats(usize),
+    /// What splits vectors.
+    ManyFloats(&'static str),
+}
+
+impl Way {
+    /// What makes its vectors, where they are not taken as they are.
+    fn input(self) -> Option<&'static str> {
+        match self {
+            Way::Few | Way::Many => Some("pack_activations"),
+            Way::FewFloats(_) => None,
+            Way::ManyFloats(input) => Some(input),
+        }
+    }
 }
 
 impl Weights {
@@ -83,8 +109,8 @@ impl Device {
 
     /// The product of each matrix with each of `x`'s vectors, vector after vector. Matrices have the same number of columns.
     ///
-    /// Numbers of `x` are rounded to half precision, relative to the largest one of their vector, unless weights are floats; sums
-    /// are singles, in an order that only the device's number of multiprocessors changes.
+    /// Numbers of `x` are rounded to half precision, relative to the largest one of their vector, or, where weights are floats, to
+    /// sixteen bits and more; sums are singles, in an order that only the device's number of multiprocessors changes.
     ///
     /// # Errors
     /// [`NoDevice`].
@@ -100,18 +126,57 @@ impl Device {
         let Some(columns) = to.first().map(|(weights, _)| weights.columns) else { return Ok(()) };
         let same = to.iter().all(|(weights, _)| weights.columns == columns);
         assert!(same && x.len().is_multiple_of(columns), "{} numbers for {columns} columns", x.len());
-        if to.iter().any(|(weights, _)| weights.floats.is_none()) {
-            self.pack_activations(x, columns, scratch)?;
-        }
+        let vectors = x.len() / columns;
+        let mut ready = None;
         for (weights, y) in to {
-            self.fit(y, x.len() / columns * weights.rows)?;
-            match weights.floats {
-                Some(per_block) => self.matmul_few_floats(weights, per_block, x, y)?,
-                None if x.len() / columns > FEW_AT_MOST => self.matmul_many(weights, x.len() / columns, scratch, y)?,
-                None => self.matmul_few(weights, x.len() / columns, scratch, y)?,
+            self.fit(y, vectors * weights.rows)?;
+            let way = self.way(weights, vectors);
+            if way.input().is_some() && way.input() != ready {
+                ready = way.input();
+                self.prepare(way, x, columns, scratch)?;
+            }
+            match way {
+                Way::Few => self.matmul_few(weights, vectors, scratch, y)?,
+                Way::Many => self.matmul_many(weights, vectors, scratch, y)?,
+                Way::FewFloats(per_block) => self.matmul_few_floats(weights, per_block, x, y)?,
+                Way::ManyFloats(_) => self.matmul_many_floats(weights, vectors, scratch, y)?,
             }
         }
         Ok(())
+    }
+
+    fn way(&self, weights: &Weights, vectors: usize) -> Way {
+        let split = SPLIT.iter().find(|(name, ..)| *name == weights.format);
+        let split = split.filter(|(_, _, architecture)| self.architecture >= *architecture);
+        match (weights.floats, split, vectors > FEW_AT_MOST) {
+            (None, _, false) => Way::Few,
+            (None, _, true) => Way::Many,
+            (Some(_), Some((_, input, _)), true) => Way::ManyFloats(input),
+            (Some(per_block), ..) => Way::FewFloats(per_block),
+        }
+    }
+
+    /// Bring vectors into the form that a way of multiplying takes.
+    fn prepare(&self, way: Way, x: &Buffer<f32>, columns: usize, scratch: &mut Scratch) -> Result<(), NoDevice> {
+        let (vectors, tiles) = (x.len() / columns, columns.div_ceil(COLUMNS));
+        let eights = vectors.div_ceil(FEW);
+        self.fit(&mut scratch.scales, eights * FEW)?;
+        let launch = match way {
+            Way::ManyFloats(input) => {
+                self.fit(&mut scratch.halves, eights * tiles * COLUMNS * FEW * 4)?;
+                let launch = self.launch("matmul_many_floats", input)?;
+                launch.buffer(x).buffer(&scratch.halves).buffer(&scratch.scales)
+            }
+            _ => {
+                self.fit(&mut scratch.halves, eights * tiles * COLUMNS * FEW * 2)?;
+                self.fit(&mut scratch.totals, eights * tiles * 2 * FEW)?;
+                let launch = self.launch("pack_activations", "pack_activations")?;
+                launch.buffer(x).buffer(&scratch.halves).buffer(&scratch.scales).buffer(&scratch.totals)
+            }
+        };
+        let launch = launch.u32(columns).u32(tiles).u32(vectors);
+        // SAFETY: the kernels take these arguments, read the vectors that there are, and write all packed ones.
+        unsafe { launch.start([eights * FEW, 1, 1]) }
     }
 
     fn matmul_few(
@@ -144,7 +209,6 @@ impl Device {
         scratch: &Scratch,
         y: &Buffer<f32>,
     ) -> Result<(), NoDevice> {
-        const PER_BLOCK: [usize; 2] = [128, 64];
         let Weights { rows, columns, format, .. } = *weights;
         let launch = self.launch("matmul_many", &format!("matmul_many_{format}"))?;
         let launch = launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads);
@@ -152,7 +216,7 @@ impl Device {
         let launch = launch.u32(rows).u32(columns.div_ceil(COLUMNS)).u32(vectors);
         // SAFETY: the kernel takes these arguments, which are of the sizes that `pack` and `pack_activations` give, and writes
         // `vectors` times `rows` numbers.
-        unsafe { launch.start([rows.div_ceil(PER_BLOCK[0]), vectors.div_ceil(PER_BLOCK[1]), 1]) }
+        unsafe { launch.start([rows.div_ceil(MANY[0]), vectors.div_ceil(MANY[1]), 1]) }
     }
 
     fn matmul_few_floats(
@@ -177,17 +241,20 @@ impl Device {
         Ok(())
     }
 
-    fn pack_activations(&self, x: &Buffer<f32>, columns: usize, scratch: &mut Scratch) -> Result<(), NoDevice> {
-        let (vectors, tiles) = (x.len() / columns, columns.div_ceil(COLUMNS));
-        let eights = vectors.div_ceil(FEW);
-        self.fit(&mut scratch.halves, eights * tiles * COLUMNS * FEW * 2)?;
-        self.fit(&mut scratch.scales, eights * FEW)?;
-        self.fit(&mut scratch.totals, eights * tiles * 2 * FEW)?;
-        let launch = self.launch("pack_activations", "pack_activations")?;
-        let launch = launch.buffer(x).buffer(&scratch.halves).buffer(&scratch.scales).buffer(&scratch.totals);
-        let launch = launch.u32(columns).u32(tiles).u32(vectors);
-        // SAFETY: the kernel takes these arguments, reads the vectors that there are, and writes all packed ones.
-        unsafe { launch.start([eights * FEW, 1, 1]) }
+    fn matmul_many_floats(
+        &self,
+        weights: &Weights,
+        vectors: usize,
+        scratch: &Scratch,
+        y: &Buffer<f32>,
+    ) -> Result<(), NoDevice> {
+        let Weights { rows, columns, format, .. } = *weights;
+        let launch = self.launch("matmul_many_floats", &format!("matmul_many_{format}"))?.buffer(&weights.codes);
+        let launch = launch.buffer(&scratch.halves).buffer(&scratch.scales).buffer(y);
+        let launch = launch.u32(rows).u32(columns).u32(vectors);
+        // SAFETY: the kernel takes these arguments; rows are whole multiples of what it reads at a time, and it writes `vectors`
+        // times `rows` numbers.
+        unsafe { launch.start([rows.div_ceil(MANY[0]), vectors.div_ceil(MANY[1]), 1]) }
     }
 
     fn sum_parts(&self, parts: &Buffer<f32>, number: usize, y: &Buffer<f32>) -> Result<(), NoDevice> {

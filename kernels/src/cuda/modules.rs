@@ -26,7 +26,7 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 14] = [
+static SOURCES: [Source; 15] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
@@ -37,6 +37,7 @@ static SOURCES: [Source; 14] = [
     source!("matmul_few"),
     source!("matmul_few_floats"),
     source!("matmul_many"),
+    source!("matmul_many_floats"),
     source!("moments"),
     source!("pack_activations"),
     source!("rms_norm"),

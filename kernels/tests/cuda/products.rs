@@ -10,6 +10,9 @@ use tersor_kernels::{Effort, Encoding, Format, Level};
 pub(crate) const FLOATS: [(&str, usize); 3] = [("bf16", 32), ("f16", 32), ("f32", 16)];
 pub(crate) const FORMATS: [&str; 6] = ["q8_0", "q4_0", "q4_k", "q6_k", "iq4_xs", "mxfp4"];
 
+/// What split vectors lose: sixteen bits are left of normal numbers.
+pub(crate) const SPLIT: (f64, f64) = (1e-5, 1e-39);
+
 /// A matrix and vectors.
 pub(crate) struct Problem {
     pub(crate) format: &'static Format,
@@ -35,6 +38,11 @@ impl Problem {
 
     /// Hold products against those of decoded weights and rounded vectors, in double precision.
     pub(crate) fn check(&self, y: &[f32], what: &str) {
+        self.check_within((2e-6, 1.5e-45), y, what);
+    }
+
+    /// `bound` is relative to the sum of magnitudes, and per number.
+    pub(crate) fn check_within(&self, bound: (f64, f64), y: &[f32], what: &str) {
         let mut decoded = vec![0.0; self.rows * self.columns];
         self.format.decoder().unwrap()(Level::SCALAR, &self.weights, &mut decoded);
         assert_eq!(y.len(), self.x.len() / self.columns * self.rows);
@@ -46,7 +54,7 @@ impl Problem {
                 let (wanted, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
                 let error = (f64::from(*y) - wanted).abs();
                 assert!(
-                    error <= 2e-6 * size + 1.5e-45 * x.len() as f64,
+                    error <= bound.0 * size + bound.1 * x.len() as f64,
                     "{} {what}, row {row}: {y}, wanted {wanted}",
                     self.format.name
                 );
@@ -155,6 +163,40 @@ fn products_are_those_of_decoded_weights() {
                 let problem = Problem::new(name, rows, columns, vectors);
                 let what = format!("{rows} x {columns} x {vectors}, {order:?}");
                 problem.check(&products(emulator, &problem, Some(1 + vectors % 3), order), &what);
+            }
+        }
+    });
+}
+
+/// Floats times many vectors, which are split in two.
+#[test]
+fn products_of_floats_with_many_vectors_are_nearly_exact() {
+    each(|emulator, _| {
+        for (n, name) in ["bf16", "f16"].into_iter().enumerate() {
+            for (vectors, rows, columns) in [(9, 5, 72), (65 + n, 20, 64), (17, 131, 200)] {
+                let order = ORDERS[(n + vectors) % ORDERS.len()];
+                let problem = Problem::new(name, rows, columns, vectors);
+                let (tiles, eights) = (columns.div_ceil(64), vectors.div_ceil(8));
+                let numbers = [columns, tiles, vectors, rows].map(number);
+                let [columns, tiles, vectors, rows] = [0, 1, 2, 3].map(|n| Argument::Value(&numbers[n]));
+                let x = bytes(&problem.x);
+                let [parts, scales] = [eights * problem.columns.div_ceil(64) * 2048, eights * 32].map(room);
+                let arguments = [
+                    Argument::Buffer(&x),
+                    Argument::Buffer(&parts),
+                    Argument::Buffer(&scales),
+                    columns,
+                    tiles,
+                    vectors,
+                ];
+                let split = emulator.run(&format!("split_{name}"), [8 * eights, 1], order, &arguments);
+                let y = room(4 * problem.x.len() / problem.columns * problem.rows);
+                let [columns, vectors] = [0, 2].map(|n| Argument::Value(&numbers[n]));
+                let buffers = [&problem.weights, &split[1], &split[2], &y].map(|bytes| Argument::Buffer(bytes));
+                let arguments: Vec<Argument<'_>> = buffers.into_iter().chain([rows, columns, vectors]).collect();
+                let grid = [problem.rows.div_ceil(128), (problem.x.len() / problem.columns).div_ceil(64)];
+                let y = emulator.run(&format!("matmul_many_{name}"), grid, order, &arguments).pop().unwrap();
+                problem.check_within(SPLIT, &floats(&y), &format!("many, {order:?}"));
             }
         }
     });
