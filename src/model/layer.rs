@@ -5,7 +5,7 @@ use super::attention::{Kept, TOKENS};
 use super::linear::multiply;
 use super::rotary::Rotary;
 use super::watch::{Place, Watched};
-use crate::arch::{Count, Settings};
+use crate::arch::{Count, Role, Settings};
 use crate::error::{Error, Result};
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -20,23 +20,43 @@ pub(super) struct Frame {
     pub(super) rotary: Rotary,
 }
 
-/// The weights of one block.
-pub(super) struct Layer {
-    pub(super) attn_norm: Vec<f32>,
-    pub(super) q: Linear,
-    pub(super) k: Linear,
-    pub(super) v: Linear,
-    pub(super) attn_output: Linear,
-    pub(super) ffn_norm: Vec<f32>,
-    pub(super) gate: Linear,
-    pub(super) up: Linear,
-    pub(super) down: Linear,
+/// The weights of one block: matrices and vectors, wherever they are.
+pub(super) struct Layer<L = Linear, V = Vec<f32>> {
+    pub(super) attn_norm: V,
+    pub(super) q: L,
+    pub(super) k: L,
+    pub(super) v: L,
+    pub(super) attn_output: L,
+    pub(super) ffn_norm: V,
+    pub(super) gate: L,
+    pub(super) up: L,
+    pub(super) down: L,
+}
+
+impl<L, V> Layer<L, V> {
+    /// By the roles of matrices and the names in GGUF of vectors.
+    pub(super) fn read(linear: impl Fn(Role) -> Result<L>, vector: impl Fn(&str) -> Result<V>) -> Result<Layer<L, V>> {
+        Ok(Layer {
+            attn_norm: vector("blk.{}.attn_norm.weight")?,
+            q: linear(Role::AttnQ)?,
+            k: linear(Role::AttnK)?,
+            v: linear(Role::AttnV)?,
+            attn_output: linear(Role::AttnOutput)?,
+            ffn_norm: vector("blk.{}.ffn_norm.weight")?,
+            gate: linear(Role::FfnGate)?,
+            up: linear(Role::FfnUp)?,
+            down: linear(Role::FfnDown)?,
+        })
+    }
+
+    pub(super) fn linears(&self) -> [&L; 7] {
+        [&self.q, &self.k, &self.v, &self.attn_output, &self.gate, &self.up, &self.down]
+    }
 }
 
 impl Layer {
     pub(super) fn bytes(&self) -> usize {
-        let all = [&self.q, &self.k, &self.v, &self.attn_output, &self.gate, &self.up, &self.down];
-        all.iter().map(|linear| linear.bytes()).sum()
+        self.linears().iter().map(|linear| linear.bytes()).sum()
     }
 }
 

@@ -133,18 +133,7 @@ impl Loader<'_> {
 
     /// One block.
     pub(super) fn layer(&self, n: u32) -> Result<Layer> {
-        let linear = |role| self.linear(role, Some(n));
-        Ok(Layer {
-            attn_norm: self.vector("blk.{}.attn_norm.weight", Some(n))?,
-            q: linear(Role::AttnQ)?,
-            k: linear(Role::AttnK)?,
-            v: linear(Role::AttnV)?,
-            attn_output: linear(Role::AttnOutput)?,
-            ffn_norm: self.vector("blk.{}.ffn_norm.weight", Some(n))?,
-            gate: linear(Role::FfnGate)?,
-            up: linear(Role::FfnUp)?,
-            down: linear(Role::FfnDown)?,
-        })
+        Layer::read(|role| self.linear(role, Some(n)), |name| self.vector(name, Some(n)))
     }
 
     /// Bytes that the matrices of one block take in memory.

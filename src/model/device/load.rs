@@ -59,18 +59,7 @@ pub(super) struct There<'a> {
 
 impl There<'_> {
     pub(super) fn layer(&self, n: u32) -> Result<Layer> {
-        let linear = |role| self.linear(role, Some(n));
-        Ok(Layer {
-            attn_norm: self.vector("blk.{}.attn_norm.weight", Some(n))?,
-            q: linear(Role::AttnQ)?,
-            k: linear(Role::AttnK)?,
-            v: linear(Role::AttnV)?,
-            attn_output: linear(Role::AttnOutput)?,
-            ffn_norm: self.vector("blk.{}.ffn_norm.weight", Some(n))?,
-            gate: linear(Role::FfnGate)?,
-            up: linear(Role::FfnUp)?,
-            down: linear(Role::FfnDown)?,
-        })
+        Layer::read(|role| self.linear(role, Some(n)), |name| self.vector(name, Some(n)))
     }
 
     fn vector(&self, gguf: &str, layer: Option<u32>) -> Result<Buffer<f32>> {

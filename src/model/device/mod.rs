@@ -22,17 +22,7 @@ struct Linear {
 }
 
 /// The weights of one block.
-struct Layer {
-    attn_norm: Buffer<f32>,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    attn_output: Linear,
-    ffn_norm: Buffer<f32>,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-}
+type Layer = super::layer::Layer<Linear, Buffer<f32>>;
 
 /// All of a model.
 pub(super) struct OnDevice {
@@ -66,12 +56,6 @@ impl OnDevice {
         let hidden = self.device.upload(hidden)?;
         multiply(&self.device, &hidden, &mut scratch, &mut [(&self.head, &mut logits)])?;
         self.device.download(&logits)
-    }
-}
-
-impl Layer {
-    fn linears(&self) -> [&Linear; 7] {
-        [&self.q, &self.k, &self.v, &self.attn_output, &self.gate, &self.up, &self.down]
     }
 }
 
