@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Ran, at, command, empty, finish, fixture, tersor};
 use tersor::calib::Statistics;
-use tersor::model::{Choice, Model, Session, Weights};
+use tersor::model::{Choice, Model, Room, Session, Weights};
 use tersor::progress::Silent;
 use tersor::source::Source;
 use tersor_kernels::Level;
@@ -100,7 +100,7 @@ fn logits_agree(types: &[&str], tokens: usize) {
         assert_eq!(made.code, Some(0), "{}", made.err);
         let load = |choice, weights| {
             let source = Source::open(Path::new(&path)).unwrap();
-            Model::load_on(choice, source, weights, Level::best(), 2, &Silent).unwrap()
+            Model::load_on((choice, Room::for_all(tokens)), source, weights, Level::best(), 2, &Silent).unwrap()
         };
         let gpu = load(Choice::Cuda(0), Weights::AsStored);
         // The CPU rounds activations to eight bits where the GPU has eleven: its floats are the measure.

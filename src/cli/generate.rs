@@ -3,8 +3,8 @@
 use super::progress::{Console, Meter};
 use super::{INTERRUPTED, print, print_json, printed};
 use crate::error::Result;
-use crate::generate::{End, Request, Sampling, generate};
-use crate::model::Weights;
+use crate::generate::{AT_ONCE, End, Request, Sampling, generate};
+use crate::model::{Room, Weights};
 use crate::options::GenerateArgs;
 use crate::progress::Unit;
 use crate::report::GenerateReport;
@@ -35,7 +35,8 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     };
     drop(encoder);
     let mut decoder = Decoder::new(&args.model, &metadata)?;
-    let place = Place { device: args.device.device, threads: args.threads.get() };
+    let room = Room { tokens: prompt.len() + args.tokens, at_once: prompt.len().min(AT_ONCE) };
+    let place = Place { device: args.device.device, room, threads: args.threads.get() };
     let model = model::load(source, Weights::AsStored, place, &Console { quiet: args.quiet })?;
     let request = Request {
         prompt: &prompt,

@@ -4,7 +4,7 @@ use super::print;
 use super::progress::Console;
 use crate::distill::{Cache, Predicted, write_cache};
 use crate::error::{Error, Result, count, human_bytes};
-use crate::model::Weights;
+use crate::model::{Room, Weights};
 use crate::options::LogitsArgs;
 use crate::progress::{Unit, metered};
 use crate::source::Source;
@@ -17,7 +17,7 @@ pub(super) fn run(args: &LogitsArgs) -> Result<ExitCode> {
     let source = Source::open(&args.teacher)?;
     let tokens = student::tokens(&source, &args.texts)?;
     let (digest, threads, level) = (source.digest()?, args.threads.get(), Level::best());
-    let place = Place { device: args.device.device, threads };
+    let place = Place { device: args.device.device, room: Room::for_all(tokens.context()), threads };
     let model = model::load(source, Weights::AsStored, place, &Console { quiet: args.quiet })?;
     let of = Predicted {
         teacher: digest,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Tokens of the prompt that run together: a bound on memory.
-const AT_ONCE: usize = 512;
+pub const AT_ONCE: usize = 512;
 
 /// What to write.
 pub struct Request<'a> {

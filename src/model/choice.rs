@@ -1,7 +1,7 @@
 //! What a model is computed on.
 
 use super::device::has_driver;
-use super::{Held, Model, Session, Weights};
+use super::{Model, Session, Weights};
 use crate::arch::Count;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -102,17 +102,30 @@ pub(super) fn on_device<T>(
     }
 }
 
-/// Tokens that there is to be room for before a GPU is chosen.
-const ROOM: usize = 2048;
+/// What a model is to have memory for beside its weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Tokens of a sequence.
+    pub tokens: usize,
+    /// Those of them that run together.
+    pub at_once: usize,
+}
+
+impl Room {
+    /// All tokens of a sequence run together.
+    pub fn for_all(tokens: usize) -> Room {
+        Room { tokens, at_once: tokens }
+    }
+}
 
 impl Model {
-    /// Load all weights on the device of a choice. On a GPU one token is run, so that what cannot be is known before anything is
-    /// computed in earnest.
+    /// Load all weights on the device of a choice. On a GPU memory for such sequences is reserved and one token is run, so that what
+    /// cannot be is known before anything is computed in earnest.
     ///
     /// # Errors
     /// Those of [`Model::load`]; [`Error::Device`] when a GPU was asked for by its number and cannot be used.
     pub fn load_on(
-        choice: Choice,
+        (choice, room): (Choice, Room),
         source: Source,
         weights: Weights,
         level: Level,
@@ -121,7 +134,7 @@ impl Model {
     ) -> Result<Model> {
         let gpu = |ordinal| {
             let model = Model::load_on_gpu(ordinal, source.clone(), weights, level, threads, progress)?;
-            model.try_out()?;
+            model.try_out(room)?;
             Ok(model)
         };
         let cpu = |computed| {
@@ -131,17 +144,17 @@ impl Model {
         on_device(choice, gpu, cpu)
     }
 
-    fn try_out(&self) -> Result<()> {
-        let Held::Here(_) = self.held else {
-            let mut session = Session::new(self, ROOM.min(self.frame.count(Count::Context)))?;
-            session.forward(&[0])?;
-            // That predictions are no numbers is told when it matters.
-            return match session.last_logits(&mut Vec::new()) {
-                Err(Error::NoPrediction { .. }) => Ok(()),
-                other => other,
-            };
-        };
-        Ok(())
+    fn try_out(&self, room: Room) -> Result<()> {
+        // What is longer than the model takes is told when it is asked for.
+        let tokens = room.tokens.clamp(1, self.frame.count(Count::Context));
+        let mut session = Session::new(self, tokens)?;
+        session.reserve(room.at_once.clamp(1, tokens))?;
+        session.forward(&[0])?;
+        // So are predictions that are no numbers.
+        match session.last_logits(&mut Vec::new()) {
+            Err(Error::NoPrediction { .. }) => Ok(()),
+            other => other,
+        }
     }
 }
 

@@ -54,6 +54,17 @@ impl<'m> Session<'m> {
         Ok(Session { model, state, position: 0, capacity })
     }
 
+    /// Have memory for so many tokens that run together, where it is not had as it is needed.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) fn reserve(&mut self, tokens: usize) -> Result<()> {
+        match &mut self.state {
+            State::Here { .. } => Ok(()),
+            State::There { model, sequence } => Ok(sequence.reserve(model, tokens)?),
+        }
+    }
+
     /// Tokens so far.
     pub fn position(&self) -> usize {
         self.position

@@ -20,7 +20,7 @@ mod rotary;
 pub mod train;
 mod watch;
 
-pub use choice::{Choice, Computed};
+pub use choice::{Choice, Computed, Room};
 pub use forward::Session;
 pub use load::Block;
 pub use observe::{Observer, Sums};

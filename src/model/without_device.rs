@@ -52,6 +52,10 @@ impl Sequence {
         match *model {}
     }
 
+    pub(super) fn reserve(&mut self, _: &OnDevice, _: usize) -> Result<()> {
+        match *self {}
+    }
+
     pub(super) fn forward(&mut self, _: &OnDevice, _: &[u32], _: usize) -> Result<()> {
         match *self {}
     }

@@ -5,7 +5,7 @@ use super::model::{self, Place};
 use crate::bench::{Load, run as measure, try_out};
 use crate::error::Result;
 use crate::machine::{all_threads, peak_memory, restart_peak_memory};
-use crate::model::Weights;
+use crate::model::{Room, Weights};
 use crate::options::BenchArgs;
 use crate::progress::{Unit, Watch, metered};
 use crate::report::{BenchModel, BenchReport};
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
     let load = Load { prompt: args.prompt, tokens: args.tokens, repetitions: args.repetitions.max(1) };
     let counts = if args.threads.is_empty() { vec![all_threads()] } else { args.threads.clone() };
     let windows = windows(args)?;
+    let context = windows.iter().flatten().map(|windows| windows.context).max().unwrap_or(0);
     let (mut models, mut rows) = (Vec::new(), Vec::new());
     for path in &args.models {
         let before = restart_peak_memory();
@@ -25,7 +26,8 @@ pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
         let source = Source::open(path)?;
         let (bytes, values) = (source.bytes(), source.tensors().iter().map(|t| t.shape.values()).sum::<u64>());
         let stored: u64 = source.tensors().iter().map(|t| t.bytes).sum();
-        let place = Place { device: args.device.device, threads: counts[0] };
+        let room = Room { tokens: (load.prompt + load.tokens).max(context), at_once: load.prompt.max(context) };
+        let place = Place { device: args.device.device, room, threads: counts[0] };
         let model = model::load(source, Weights::AsStored, place, watch)?;
         let loaded = started.elapsed().as_secs_f64();
         try_out(&model, &load)?;
@@ -47,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs, watch: &dyn Watch) -> Result<BenchReport> {
     for (row, speeds) in rows.iter_mut().zip(speeds) {
         row.speeds = speeds;
     }
-    let place = Place { device: args.device.device, threads: all_threads() };
+    let place = Place { device: args.device.device, room: Room::for_all(context), threads: all_threads() };
     let load_base = |base: &PathBuf| model::load(Source::open(base)?, Weights::Decoded, place, watch);
     let base = args.base.as_ref().map(load_base).transpose()?;
     for ((row, model), windows) in rows.iter_mut().zip(&models).zip(&windows) {

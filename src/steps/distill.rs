@@ -12,8 +12,8 @@ use crate::distill::{
 };
 use crate::error::{Error, Result, human_bytes};
 use crate::machine::available_memory;
-use crate::model::Weights;
 use crate::model::train::Network;
+use crate::model::{Room, Weights};
 use crate::options::{BesideArg, DistillArgs, FloatArg, TrainArgs, TrainingArgs};
 use crate::plan::Container;
 use crate::progress::Watch;
@@ -90,7 +90,8 @@ fn learn(args: &TrainingArgs, student: Source, lessons: Lessons, watch: &dyn Wat
         return Err(Error::Usage { problem, hint: "leave `--resume` out to begin".into() });
     }
     let level = Level::best();
-    let place = Place { device: args.device.device, threads: args.write.threads.get() };
+    let room = Room::for_all(args.texts.ctx.max(1024));
+    let place = Place { device: args.device.device, room, threads: args.write.threads.get() };
     let settings = settings(args, &lessons);
     let tokens = student::tokens(&student, &args.texts)?;
     let cut = |path| Windows::cut(&student, &Text { path, context: args.texts.ctx, chunks: Some(args.chunks) });

@@ -3,7 +3,7 @@
 use super::model::{self, Place};
 use crate::error::Result;
 use crate::eval::{Asked, Prompts, Questions, Scores, Task, TaskScores, WrittenScores, evaluate};
-use crate::model::{Model, Weights};
+use crate::model::{Model, Room, Weights};
 use crate::options::EvalArgs;
 use crate::progress::{Unit, Watch, metered};
 use crate::report::{EvalReport, TextReport};
@@ -19,7 +19,9 @@ pub(crate) fn run(args: &EvalArgs, watch: &dyn Watch) -> Result<EvalReport> {
     let work = Work::prepare(args, &source)?;
     let base_work = base_source.as_ref().map(|source| Work::prepare(args, source)).transpose()?;
 
-    let place = Place { device: args.device.device, threads: args.threads.get() };
+    // Questions and prompts are cut to what the model takes; most are shorter than this.
+    let room = Room::for_all(windows.as_ref().map_or(0, |windows| windows.context).max(1024));
+    let place = Place { device: args.device.device, room, threads: args.threads.get() };
     let load = |source, weights| model::load(source, weights, place, watch);
     let base = base_source.map(|source| load(source, Weights::Decoded)).transpose()?;
     let mut report = EvalReport::new(&args.model, args.base.as_deref());

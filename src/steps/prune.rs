@@ -5,7 +5,7 @@ use super::{calibrate, eval, write};
 use crate::calib::Statistics;
 use crate::conversion::{Conversion, Target};
 use crate::error::{Error, Result};
-use crate::model::{Choice, Weights};
+use crate::model::{Choice, Room, Weights};
 use crate::options::{AllocateArg, CalibrationArgs, MethodArg, PruneArgs, ScopeArg, TextArgs};
 use crate::plan::Container;
 use crate::progress::{Unit, Watch, metered};
@@ -191,7 +191,7 @@ fn default_output(args: &PruneArgs, name: &str) -> PathBuf {
 
 /// The output beside the model that was pruned.
 fn quality(args: &PruneArgs, text: &Path, windows: &Windows, output: &Path, watch: &dyn Watch) -> Result<TextReport> {
-    let place = Place { device: Choice::Cpu, threads: args.write.threads.get() };
+    let place = Place { device: Choice::Cpu, room: Room::for_all(0), threads: args.write.threads.get() };
     let load = |path: &Path, weights| model::load(Source::open(path)?, weights, place, watch);
     let base = load(&args.model, Weights::Decoded)?;
     let pruned = load(output, Weights::AsStored)?;

@@ -279,8 +279,11 @@ impl Device {
         })
     }
 
-    /// Let a buffer have so many numbers: in its own memory where they fit into that, otherwise in larger one.
-    fn fit<T: Number>(&self, buffer: &mut Buffer<T>, count: usize) -> Result<(), NoDevice> {
+    /// Let a buffer have so many numbers, whatever they are: in its own memory where they fit into that, otherwise in larger one.
+    ///
+    /// # Errors
+    /// [`NoDevice::Memory`].
+    pub fn fit<T: Number>(&self, buffer: &mut Buffer<T>, count: usize) -> Result<(), NoDevice> {
         if count > buffer.room.len() {
             *buffer = self.room(count)?;
             self.moved.fetch_add(1, Ordering::Relaxed);

@@ -46,6 +46,12 @@ impl Sequence {
         })
     }
 
+    /// Have memory for so many tokens at once.
+    pub(in crate::model) fn reserve(&mut self, model: &OnDevice, tokens: usize) -> Result<(), NoDevice> {
+        self.step.reserve(&model.device, tokens, &model.layers[..])?;
+        model.device.fit(&mut self.hidden, tokens * self.step.shape.hidden)
+    }
+
     /// The hidden states of tokens from `position` on, which are then asked for logits.
     pub(in crate::model) fn forward(
         &mut self,

@@ -70,6 +70,18 @@ impl Step {
         })
     }
 
+    /// Have memory for so many tokens at once.
+    pub(super) fn reserve(&mut self, device: &Device, tokens: usize, layers: &[Layer]) -> Result<(), NoDevice> {
+        let Some(layer) = layers.first() else { return Ok(()) };
+        let Step { x, normed, q, k, v, attended, gate, up, out, shape, .. } = self;
+        for buffer in [x, normed, out] {
+            device.fit(buffer, tokens * shape.hidden)?;
+        }
+        let of =
+            [(q, &layer.q), (attended, &layer.q), (k, &layer.k), (v, &layer.v), (gate, &layer.gate), (up, &layer.up)];
+        of.into_iter().try_for_each(|(buffer, linear)| device.fit(buffer, tokens * linear.weights.rows()))
+    }
+
     /// The first token comes at this position.
     pub(super) fn go_to(&mut self, device: &Device, position: usize) -> Result<(), NoDevice> {
         device.write(&[position as u32], &mut self.position)
