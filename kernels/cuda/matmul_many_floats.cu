@@ -36,12 +36,7 @@ __device__ __forceinline__ void split(const float *x, u16 *parts, float *scales,
     u32 column = blockIdx.x;
     const float *own = x + u64(column) * length;
     u32 count = column < columns ? length : 0;
-    float top = 0;
-    for (u32 i = threadIdx.x; i < count; i += WARPS * 32) {
-        float size = magnitude(own[i]);
-        top = size > top ? size : top;
-    }
-    float power = power_for(tops, top);
+    float power = power_for(own, count, tops);
     if (threadIdx.x == 0) {
         scales[column] = 1.0f / power;
     }

@@ -16,12 +16,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     u32 column = blockIdx.x;
     const float *own = x + u64(column) * length;
     u32 count = column < columns ? length : 0;
-    float top = 0;
-    for (u32 i = threadIdx.x; i < count; i += THREADS) {
-        float size = magnitude(own[i]);
-        top = size > top ? size : top;
-    }
-    float power = power_for(tops, top);
+    float power = power_for(own, count, tops);
     float back = 1.0f / power;
     if (threadIdx.x == 0) {
         scales[column] = back;

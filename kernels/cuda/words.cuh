@@ -73,9 +73,14 @@ __device__ __forceinline__ float warp_sum(float own) {
     return own;
 }
 
-// A power of two that brings the largest of a block's 256 `top` between 512 and 1024; 1 where that is zero or not finite. `tops`
-// is shared.
-__device__ __forceinline__ float power_for(float *tops, float top) {
+// A power of two that brings the largest magnitude of a vector between 512 and 1024; 1 where that is zero or not finite. A block of
+// 256 threads works on it; `tops` is shared by them.
+__device__ __forceinline__ float power_for(const float *vector, u32 count, float *tops) {
+    float top = 0;
+    for (u32 i = threadIdx.x; i < count; i += 256) {
+        float size = magnitude(vector[i]);
+        top = size > top ? size : top;
+    }
     tops[threadIdx.x] = top;
     for (u32 half = 128; half > 0; half /= 2) {
         __syncthreads();

@@ -79,12 +79,11 @@ impl Frame {
         Err(Error::Usage { problem, hint: "ask for fewer; `eval` has `--ctx`".into() })
     }
 
-    /// Room for the keys and values of one block.
+    /// Room for the keys and values of one block, at a length that was checked.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the model takes no sequence of that length.
+    /// [`Error::Usage`] when it is more than there can be.
     pub(super) fn kept(&self, capacity: usize) -> Result<Vec<Kept>> {
-        self.check_length(capacity)?;
         let head = |_| Kept::new(capacity, self.count(Count::HeadSize));
         (0..self.count(Count::KvHeads)).map(head).collect::<Option<_>>().ok_or_else(|| Error::Usage {
             problem: format!("{capacity} tokens are more than can be kept"),

@@ -56,33 +56,34 @@ impl Observer {
     /// # Errors
     /// Those of [`Observer::new`]; [`crate::Error::Device`] when a GPU was asked for by its number and cannot be used.
     pub fn new_on(choice: Choice, source: Source, context: usize, level: Level, threads: usize) -> Result<Observer> {
-        let whole = |state: &dyn Fn(&Frame, &Embedding) -> Result<State>, computed| {
+        let parts = || -> Result<(Frame, Embedding)> {
             let frame = frame(&source, level, threads)?;
             frame.check_length(context)?;
             let embedding = Embedding::new(source.clone(), &frame)?;
-            Ok(Observer { state: state(&frame, &embedding)?, frame, embedding, computed })
+            Ok((frame, embedding))
         };
-        let cpu = |computed| whole(&|frame, _| Here::new(frame, context).map(State::Here), computed);
+        let cpu = |computed| {
+            let (frame, embedding) = parts()?;
+            Ok(Observer { state: State::Here(Here::new(&frame, context)?), frame, embedding, computed })
+        };
         let gpu = |ordinal| {
-            let there = |frame: &Frame, embedding: &Embedding| there(ordinal, frame, embedding, context);
-            let mut observer = whole(&there, Computed::on_cpu())?;
+            let (frame, embedding) = parts()?;
+            let there = there(ordinal, &frame, &embedding, context)?;
+            let computed = Computed::on_gpu(there.name());
+            let mut observer = Observer { state: State::There(Box::new(there)), frame, embedding, computed };
             observer.try_out()?;
             Ok(observer)
         };
         on_device(choice, gpu, cpu)
     }
 
-    /// Run a block of nothing, which adds nothing to the sums.
+    /// Run a block of nothing, and forget what was seen.
     fn try_out(&mut self) -> Result<()> {
         self.load(0)?;
         let mut nothing = vec![0.0; self.hidden()];
         self.run(0, &mut nothing)?;
         self.unload(0);
-        if let State::There(there) = &mut self.state {
-            self.computed = Computed::on_gpu(there.name());
-            there.set_sums(0, &Sums::default())?;
-        }
-        Ok(())
+        self.set_sums(0, Sums::default())
     }
 
     /// What it runs on.
@@ -202,10 +203,9 @@ fn widths(frame: &Frame) -> [usize; 4] {
     [hidden, heads, hidden, frame.count(Count::Ffn)]
 }
 
-fn there(ordinal: usize, frame: &Frame, embedding: &Embedding, context: usize) -> Result<State> {
+fn there(ordinal: usize, frame: &Frame, embedding: &Embedding, context: usize) -> Result<Watching> {
     let (shape, turns) = (Shape::of(frame), frame.turns(0, context).concat());
-    let there = Watching::new(ordinal, &loader(frame, embedding), shape, &turns, widths(frame))?;
-    Ok(State::There(Box::new(there)))
+    Watching::new(ordinal, &loader(frame, embedding), shape, &turns, widths(frame))
 }
 
 impl Here {
