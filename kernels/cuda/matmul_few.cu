@@ -1,85 +1,71 @@
 // Y = W X, eight columns of X at a time, for which the time is that of reading W: weights are taken apart in registers to
 // halves, and multiplied by tensor cores with sums in singles.
 //
-// W comes packed (src/cuda/pack.rs) in tiles of 16 rows and 64 columns, in the order in which lanes need it: codes, 16 to 32
+// W comes packed (src/cuda/pack.rs) in tiles of 16 rows and 64 columns, in the order in which lanes need it: codes, 16 to 128
 // bytes a lane; scales of each row; heads of each row for 256 columns. X comes from pack_activations: halves, and a scale for
-// each column. Warps of a block, and blocks along y, share the columns of W; a block adds the sums of its warps in the order of
-// their numbers, and sum_parts those of blocks.
+// each column. Warps of a block, and blocks along z, share the columns of W; a warp has the next tiles on their way while it
+// multiplies one. A block adds the sums of its warps in the order of their numbers, and sum_parts those of blocks.
 // Reference: decoded weights times the halves of X, in double precision.
-// Grid: a block for each 16 rows, by parts, by eight columns. Block: 256 threads.
-// Registers: 80 at most.
+// Grid: a block for each 16 rows, by eight columns, by parts. Block: 256 threads.
+// Registers: 96 at most.
 #include "mma.cuh"
 #include "packed.cuh"
 
 constexpr u32 WARPS = 8;
-// Tiles that a warp has under way.
-constexpr u32 AT_ONCE = 2;
 constexpr u32 COLUMNS = 8;
 
-// Add the products of a tile. x: the lane's halves of eight columns.
+// Add the products of a tile. x: that of X; totals: its sums.
 template <class Packed>
-__device__ __forceinline__ void add_tile(float (&sums)[4], const Packed &packed, const Rows &rows, const uint4 (&x)[2]) {
-    const u32 halves[8] = {x[0].x, x[0].y, x[0].z, x[0].w, x[1].x, x[1].y, x[1].z, x[1].w};
-    const u32 ones[4] = {0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00};
+__device__ __forceinline__ void add_tile(float (&sums)[4], const Tile<Packed> &tile, const uint4 *x, const float *totals,
+                                         u32 lane) {
+    const uint4 all[2] = {x[lane], x[32 + lane]};
 #pragma unroll
     for (u32 sub = 0; sub < 4 / Packed::SUB; sub++) {
-        float products[4] = {0, 0, 0, 0}, totals[4] = {0, 0, 0, 0};
+        u32 first = sub * Packed::SUB;
+        u32 b[Packed::SUB][2];
 #pragma unroll
         for (u32 i = 0; i < Packed::SUB; i++) {
-            u32 w = sub * Packed::SUB + i;
-            u32 a[4], b[2] = {halves[2 * w], halves[2 * w + 1]};
-#pragma unroll
-            for (u32 e = 0; e < 4; e++) {
-                a[e] = packed.fragment(w, e);
-            }
-            MMA_F16(products, a, b);
-            if (Packed::SHIFTED) {
-                MMA_F16(totals, ones, b);
-            }
+            b[i][0] = word_of(all[(first + i) / 2], (first + i) % 2 * 2);
+            b[i][1] = word_of(all[(first + i) / 2], (first + i) % 2 * 2 + 1);
         }
-#pragma unroll
-        for (u32 r = 0; r < 2; r++) {
-            float scale = Packed::scale(rows, r, sub), shift = Packed::shift(rows, r, sub);
-#pragma unroll
-            for (u32 c = 0; c < 2; c++) {
-                sums[2 * r + c] += scale * products[2 * r + c];
-                if (Packed::SHIFTED) {
-                    sums[2 * r + c] -= shift * totals[2 * r + c];
-                }
-            }
+        float2 own = {0, 0};
+        if (Packed::SHIFTED) {
+            own = *reinterpret_cast<const float2 *>(totals + sub * COLUMNS + lane % 4 * 2);
         }
+        Scaled<Packed>(tile, sub).add(sums, b, own);
     }
 }
 
-// `tiles` of 64 columns for each 16 rows; `y` has `columns` times `rows` numbers for each part.
+// `y` has `columns` times `rows` numbers for each part.
 template <class Packed>
-__device__ __forceinline__ void matmul_few(const uint4 *codes, const u8 *scales, const u8 *heads, const uint4 *x,
-                                           const float *x_scales, float *y, u32 rows, u32 tiles, u32 columns) {
+__device__ __forceinline__ void matmul_few(const Matrix &w, const uint4 *x, const float *x_scales, const float *totals,
+                                           float *y, u32 rows, u32 columns) {
+    // As many as registers have room for.
+    constexpr u32 UNDER_WAY = sizeof(Packed) <= 24 ? 3 : 2;
     __shared__ float shared[WARPS][32][4];
-    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4;
-    u32 step = gridDim.y * WARPS;
-    u32 before = blockIdx.z * COLUMNS;
-    x += u64(blockIdx.z) * tiles * 64;
-    u64 first = u64(blockIdx.x) * tiles, first_super = u64(blockIdx.x) * ((tiles + 3) / 4);
-    float sums[4] = {0, 0, 0, 0};
-    for (u32 t = blockIdx.y * WARPS + warp; t < tiles; t += step * AT_ONCE) {
-        Packed packed[AT_ONCE];
-        Rows own[AT_ONCE];
-        uint4 halves[AT_ONCE][2];
+    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    u32 step = gridDim.z * WARPS, t = blockIdx.z * WARPS + warp;
+    u32 before = blockIdx.y * COLUMNS;
+    x += u64(blockIdx.y) * w.tiles * 64;
+    totals += u64(blockIdx.y) * w.tiles * 16;
+    const Strip<Packed> strip(w, blockIdx.x, lane);
+    Tile<Packed> tiles[UNDER_WAY];
 #pragma unroll
-        for (u32 i = 0; i < AT_ONCE; i++) {
-            u32 tile = t + i * step;
-            if (tile < tiles) {
-                packed[i].load(codes, first + tile, lane);
-                own[i] = rows_of<Packed>(scales, heads, first + tile, first_super + tile / 4, g);
-                halves[i][0] = x[(u64(tile) * 32 + lane) * 2];
-                halves[i][1] = x[(u64(tile) * 32 + lane) * 2 + 1];
-            }
+    for (u32 i = 0; i < UNDER_WAY; i++) {
+        if (t + i * step < w.tiles) {
+            tiles[i].load(strip, t + i * step, lane);
         }
+    }
+    float sums[4] = {0, 0, 0, 0};
+    while (t < w.tiles) {
 #pragma unroll
-        for (u32 i = 0; i < AT_ONCE; i++) {
-            if (t + i * step < tiles) {
-                add_tile(sums, packed[i], own[i], halves[i]);
+        for (u32 i = 0; i < UNDER_WAY; i++) {
+            if (t < w.tiles) {
+                add_tile(sums, tiles[i], x + u64(t) * 64, totals + u64(t) * 16, lane);
+                if (t + UNDER_WAY * step < w.tiles) {
+                    tiles[i].load(strip, t + UNDER_WAY * step, lane);
+                }
+                t += step;
             }
         }
     }
@@ -98,7 +84,8 @@ __device__ __forceinline__ void matmul_few(const uint4 *codes, const u8 *scales,
         }
         u64 at = blockIdx.x * 16 + row;
         if (at < rows && before + column < columns) {
-            y[(u64(blockIdx.y) * columns + before + column) * rows + at] = sum * x_scales[before + column];
+            sum *= Packed::row_scale(w.heads, at, w.tiles);
+            y[(u64(blockIdx.z) * columns + before + column) * rows + at] = sum * x_scales[before + column];
         }
     }
 }
@@ -106,18 +93,13 @@ __device__ __forceinline__ void matmul_few(const uint4 *codes, const u8 *scales,
 #define MATMUL_FEW(name, Packed)                                                                                       \
     extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                           \
         matmul_few_##name(const uint4 *__restrict__ codes, const u8 *__restrict__ scales, const u8 *__restrict__ heads, \
-                          const uint4 *__restrict__ x, const float *__restrict__ x_scales, float *__restrict__ y,      \
-                          u32 rows, u32 tiles, u32 columns) {                                                          \
-        matmul_few<Packed>(codes, scales, heads, x, x_scales, y, rows, tiles, columns);                                \
+                          const uint4 *__restrict__ x, const float *__restrict__ x_scales,                             \
+                          const float *__restrict__ totals, float *__restrict__ y, u32 rows, u32 tiles, u32 columns) { \
+        matmul_few<Packed>({codes, scales, heads, tiles}, x, x_scales, totals, y, rows, columns);                      \
     }                                                                                                                  \
     KERNEL(matmul_few_##name)
 
-MATMUL_FEW(q8_0, PackedQ8_0)
-MATMUL_FEW(q4_0, PackedQ4_0)
-MATMUL_FEW(q4_k, PackedQ4K)
-MATMUL_FEW(q6_k, PackedQ6K)
-MATMUL_FEW(iq4_xs, PackedIq4Xs)
-MATMUL_FEW(mxfp4, PackedMxfp4)
+FOR_ALL_PACKED(MATMUL_FEW)
 
 // The sum of the parts, in their order.
 extern "C" __global__ void __launch_bounds__(256)

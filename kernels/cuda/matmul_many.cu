@@ -1,131 +1,133 @@
 // Y = W X for many columns of X: weights are taken apart in registers to halves once for each 64 columns, and multiplied by
 // tensor cores with sums in singles.
 //
-// W and X are packed as for matmul_few. A warp has 16 rows, a block eight times as many; all of its warps work on the same columns
-// of X, of which the next tile is on its way from memory while one is multiplied.
+// W and X are packed as for matmul_few. A warp has 32 rows, a block four times as many; all of its warps work on the same columns
+// of X. The next tile of W and X is on its way from memory while one is multiplied. Blocks along z share the columns of W, and
+// sum_parts adds what they give.
 // Reference: decoded weights times the halves of X, in double precision.
-// Grid: a block for each 128 rows, by 64 columns. Block: 256 threads.
-// Registers: 128 at most.
+// Grid: a block for each 128 rows, by 64 columns, by parts. Block: 128 threads.
+// Registers: 255 at most.
 #include "mma.cuh"
 #include "packed.cuh"
 
-constexpr u32 WARPS = 8;
-// Eights of columns.
-constexpr u32 EIGHTS = 8;
+constexpr u32 WARPS = 4;
+// Tiles of 16 rows that a warp has one below the other.
+constexpr u32 ABOVE = 2;
+// Eights of columns, and those of them that a warp fetches for all.
+constexpr u32 EIGHTS = 8, EACH = EIGHTS / WARPS;
 
-// Add the products of the values of a tile that have one scale with all columns.
+// A tile of X and its sums.
+struct Columns {
+    uint4 halves[EIGHTS][2][32];
+    float totals[EIGHTS][16];
+};
+
+// Add the products of the values that have one scale with all columns.
 template <class Packed>
-__device__ __forceinline__ void multiply(float (&sums)[EIGHTS][4], const Packed &packed, const Rows &rows, u32 sub,
-                                         const uint4 (&x)[EIGHTS][2][32], const float (&totals)[EIGHTS][2][8], u32 lane) {
-    u32 halves[Packed::SUB][4];
-#pragma unroll
-    for (u32 i = 0; i < Packed::SUB; i++) {
-#pragma unroll
-        for (u32 e = 0; e < 4; e++) {
-            halves[i][e] = packed.fragment(sub * Packed::SUB + i, e);
-        }
-    }
-    const float scales[2] = {Packed::scale(rows, 0, sub), Packed::scale(rows, 1, sub)};
-    const float shifts[2] = {Packed::shift(rows, 0, sub), Packed::shift(rows, 1, sub)};
+__device__ __forceinline__ void add_scaled(float (&sums)[ABOVE][EIGHTS][4], const Scaled<Packed> (&scaled)[ABOVE],
+                                           const Columns &x, u32 sub, u32 lane) {
 #pragma unroll
     for (u32 eight = 0; eight < EIGHTS; eight++) {
-        float products[4] = {0, 0, 0, 0};
-        if constexpr (Packed::SUB == 2) {
-            uint4 four = x[eight][sub][lane];
-            const u32 b[2][2] = {{four.x, four.y}, {four.z, four.w}};
-            MMA_F16(products, halves[0], b[0]);
-            MMA_F16(products, halves[1], b[1]);
-        } else {
-            uint4 four = x[eight][sub / 2][lane];
-            const u32 b[2] = {sub % 2 == 0 ? four.x : four.z, sub % 2 == 0 ? four.y : four.w};
-            MMA_F16(products, halves[0], b);
+        u32 b[Packed::SUB][2];
+#pragma unroll
+        for (u32 i = 0; i < Packed::SUB; i++) {
+            u32 w = sub * Packed::SUB + i;
+            const uint4 &two = x.halves[eight][w / 2][lane];
+            b[i][0] = w % 2 == 0 ? two.x : two.z;
+            b[i][1] = w % 2 == 0 ? two.y : two.w;
+        }
+        float2 totals = {0, 0};
+        if (Packed::SHIFTED) {
+            totals = *reinterpret_cast<const float2 *>(&x.totals[eight][sub * 8 + lane % 4 * 2]);
         }
 #pragma unroll
-        for (u32 n = 0; n < 4; n++) {
-            sums[eight][n] += scales[n / 2] * products[n];
-            if (Packed::SHIFTED) {
-                sums[eight][n] -= shifts[n / 2] * totals[eight][sub][lane % 4 * 2 + n % 2];
-            }
+        for (u32 n = 0; n < ABOVE; n++) {
+            scaled[n].add(sums[n][eight], b, totals);
         }
     }
 }
 
-// `tiles` of 64 columns for each 16 rows; `y` has `columns` times `rows` numbers.
+// `y` has `columns` times `rows` numbers for each part.
 template <class Packed>
-__device__ __forceinline__ void matmul_many(const uint4 *codes, const u8 *scales, const u8 *heads, const uint4 *x,
-                                            const float *x_scales, const float *totals, float *y, u32 rows, u32 tiles,
-                                            u32 columns) {
-    __shared__ uint4 shared[2][EIGHTS][2][32];
-    __shared__ float shared_totals[2][EIGHTS][2][8];
-    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
-    u32 row_tile = blockIdx.x * WARPS + warp, eights = (columns + 7) / 8, first_eight = blockIdx.y * EIGHTS;
-    bool works = row_tile * 16 < rows;
-    u64 first = u64(row_tile) * tiles, first_super = u64(row_tile) * ((tiles + 3) / 4);
-    // A warp fetches one eight of columns for all.
-    u32 own_eight = first_eight + warp;
-    bool fetches = own_eight < eights;
-    const uint4 *own_x = x + u64(own_eight) * tiles * 64;
-    const float *own_totals = totals + u64(own_eight) * tiles * 16;
-    uint4 next[2] = {};
-    float next_total = 0;
-    float sums[EIGHTS][4] = {};
-    for (u32 t = 0; t <= tiles; t++) {
-        if (t > 0) {
-            u32 at = (t - 1) % 2;
-            shared[at][warp][0][lane] = next[0];
-            shared[at][warp][1][lane] = next[1];
-            if (lane < 16) {
-                shared_totals[at][warp][lane / 8][lane % 8] = next_total;
+__device__ __forceinline__ void matmul_many(const Matrix &w, const uint4 *x, const float *x_scales, const float *totals,
+                                            float *y, u32 rows, u32 columns) {
+    __shared__ Columns shared[2];
+    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    u32 row_tile = (blockIdx.x * WARPS + warp) * ABOVE, first_eight = blockIdx.y * EIGHTS, eights = (columns + 7) / 8;
+    u32 share = (w.tiles + gridDim.z - 1) / gridDim.z, first = blockIdx.z * share;
+    u32 end = first + share < w.tiles ? first + share : w.tiles;
+    const Strip<Packed> strips[ABOVE] = {{w, row_tile, lane}, {w, row_tile + 1, lane}};
+    Tile<Packed> tiles[ABOVE] = {};
+    auto fetch = [&](u32 t) {
+#pragma unroll
+        for (u32 n = 0; n < ABOVE; n++) {
+            if ((row_tile + n) * 16 < rows) {
+                tiles[n].load(strips[n], t, lane);
             }
         }
-        if (t < tiles && fetches) {
-            next[0] = own_x[t * 64 + lane * 2];
-            next[1] = own_x[t * 64 + lane * 2 + 1];
-            if (lane < 16) {
-                next_total = own_totals[t * 16 + lane];
+    };
+    auto copy = [&](u32 t) {
+        Columns &to = shared[(t - first) % 2];
+        // One after the other: before sm_80 they come by registers, of which there are none to spare.
+#pragma unroll 1
+        for (u32 n = 0; n < EACH; n++) {
+            u32 own = warp * EACH + n;
+            if (first_eight + own < eights) {
+                u64 tile = u64(first_eight + own) * w.tiles + t;
+                copy_16(&to.halves[own][0][lane], x + tile * 64 + lane);
+                copy_16(&to.halves[own][1][lane], x + tile * 64 + 32 + lane);
+                if (Packed::SHIFTED && lane < 4) {
+                    copy_16(&to.totals[own][lane * 4], totals + tile * 16 + lane * 4);
+                }
             }
         }
-        // What is read now is written again two tiles later, behind another barrier.
+    };
+    float sums[ABOVE][EIGHTS][4] = {};
+    if (first < end) {
+        copy(first);
+        fetch(first);
+    }
+    for (u32 t = first; t < end; t++) {
+        // This tile is there, and the one before has been multiplied by all.
+        all_copied();
         __syncthreads();
-        if (t > 0 && works) {
-            u32 at = (t - 1) % 2;
-            Packed packed;
-            packed.load(codes, first + t - 1, lane);
-            Rows rows_here = rows_of<Packed>(scales, heads, first + t - 1, first_super + (t - 1) / 4, g);
+        if (t + 1 < end) {
+            copy(t + 1);
+        }
 #pragma unroll
-            for (u32 sub = 0; sub < 4 / Packed::SUB; sub++) {
-                multiply(sums, packed, rows_here, sub, shared[at], shared_totals[at], lane);
+        for (u32 sub = 0; sub < 4 / Packed::SUB; sub++) {
+            const Scaled<Packed> scaled[ABOVE] = {{tiles[0], sub}, {tiles[1], sub}};
+            // The codes are in other registers now: the next ones can come.
+            if (sub == 4 / Packed::SUB - 1 && t + 1 < end) {
+                fetch(t + 1);
             }
+            add_scaled(sums, scaled, shared[(t - first) % 2], sub, lane);
         }
     }
+    y += u64(blockIdx.z) * columns * rows;
 #pragma unroll
-    for (u32 eight = 0; eight < EIGHTS; eight++) {
+    for (u32 i = 0; i < EIGHTS * 2; i++) {
+        u32 column = (first_eight + i / 2) * 8 + lane % 4 * 2 + i % 2;
+        if (column < columns) {
 #pragma unroll
-        for (u32 n = 0; n < 4; n++) {
-            u32 row = row_tile * 16 + g + 8 * (n / 2), column = (first_eight + eight) * 8 + 2 * q + n % 2;
-            if (row < rows && column < columns) {
-                y[u64(column) * rows + row] = sums[eight][n] * x_scales[column];
+            for (u32 n = 0; n < ABOVE * 2; n++) {
+                u32 row = row_tile * 16 + lane / 4 + n * 8;
+                if (row < rows) {
+                    float scale = Packed::row_scale(w.heads, row, w.tiles) * x_scales[column];
+                    y[u64(column) * rows + row] = sums[n / 2][i / 2][n % 2 * 2 + i % 2] * scale;
+                }
             }
         }
     }
 }
 
-// Where two blocks of a multiprocessor need registers to be kept short, compilers have to be told so; where they are short
-// anyhow, that makes them spill.
-#define TWO_BLOCKS __launch_bounds__(WARPS * 32, 2)
-#define ANY_BLOCKS __launch_bounds__(WARPS * 32)
-#define MATMUL_MANY(name, Packed, LAUNCH_BOUNDS)                                                                       \
-    extern "C" __global__ void LAUNCH_BOUNDS                                                                           \
+#define MATMUL_MANY(name, Packed)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, 2)                                                        \
         matmul_many_##name(const uint4 *__restrict__ codes, const u8 *__restrict__ scales, const u8 *__restrict__ heads, \
                            const uint4 *__restrict__ x, const float *__restrict__ x_scales,                            \
                            const float *__restrict__ totals, float *__restrict__ y, u32 rows, u32 tiles, u32 columns) { \
-        matmul_many<Packed>(codes, scales, heads, x, x_scales, totals, y, rows, tiles, columns);                       \
+        matmul_many<Packed>({codes, scales, heads, tiles}, x, x_scales, totals, y, rows, columns);                     \
     }                                                                                                                  \
     KERNEL(matmul_many_##name)
 
-MATMUL_MANY(q8_0, PackedQ8_0, TWO_BLOCKS)
-MATMUL_MANY(q4_0, PackedQ4_0, TWO_BLOCKS)
-MATMUL_MANY(q4_k, PackedQ4K, TWO_BLOCKS)
-MATMUL_MANY(q6_k, PackedQ6K, ANY_BLOCKS)
-MATMUL_MANY(iq4_xs, PackedIq4Xs, TWO_BLOCKS)
-MATMUL_MANY(mxfp4, PackedMxfp4, TWO_BLOCKS)
+FOR_ALL_PACKED(MATMUL_MANY)

@@ -4,7 +4,6 @@
 
 #ifdef EMULATOR
 #define MMA_F16(d, a, b) emulator::mma_f16(d, a, b, EMULATOR_HERE)
-#define MMA_BF16(d, a, b) emulator::mma_bf16(d, a, b, EMULATOR_HERE)
 #else
 // D (16 x 8, singles) += A (16 x 16, halves) B (16 x 8, halves). Lane 4 g + q holds of A: row g in a[0] and a[2], row g + 8 in a[1]
 // and a[3], columns 2 q and 2 q + 1 in a[0] and a[1], and 8 further in a[2] and a[3]; of B: column g, rows 2 q and 2 q + 1 in
@@ -26,16 +25,6 @@ __device__ __forceinline__ void mma_f16(float (&d)[4], const u32 (&a)[4], const 
 #endif
 }
 #define MMA_F16(d, a, b) mma_f16(d, a, b)
-
-// The same of bf16, from compute capability 8.0 on.
-#if __CUDA_ARCH__ >= 800
-__device__ __forceinline__ void mma_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-#define MMA_BF16(d, a, b) mma_bf16(d, a, b)
-#endif
 #endif
 
 // a - b, and a * b, of two halves each.
@@ -60,8 +49,35 @@ __device__ __forceinline__ u32 times_halves(u32 a, u32 b) {
 #endif
 }
 
-// Integers below 1024 in two half-words, less `zero`, as halves: with 0x6400 above them they are 1024 more.
-__device__ __forceinline__ u32 integers_as_halves(u32 codes, u32 zero) {
-    u32 base = 0x6400 + zero;
-    return minus_halves(codes | 0x64006400, base | base << 16);
+// a * b + c of two halves each, rounded once.
+__device__ __forceinline__ u32 fma_halves(u32 a, u32 b, u32 c) {
+#ifdef EMULATOR
+    u32 low = half_bits(fmaf(half_value(u16(a)), half_value(u16(b)), half_value(u16(c))));
+    return low | u32(half_bits(fmaf(half_value(u16(a >> 16)), half_value(u16(b >> 16)), half_value(u16(c >> 16))))) << 16;
+#else
+    u32 r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+#endif
+}
+
+// (a & b) | c: one instruction, which compilers do not find with two constants.
+__device__ __forceinline__ u32 and_or(u32 a, u32 b, u32 c) {
+#ifdef EMULATOR
+    return a & b | c;
+#else
+    u32 r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+#endif
+}
+
+// Halves of 1024 in both half-words: integers below that are added by writing them into the lower bits.
+constexpr u32 THOUSANDS = 0x64006400;
+
+// `sum` - 1024 - `zero`, and (`sum` - 1024) / 16 - `zero`, both exact.
+__device__ __forceinline__ u32 less(u32 sum, u32 zero) { return minus_halves(sum, THOUSANDS + (zero | zero << 16)); }
+__device__ __forceinline__ u32 sixteenth_less(u32 sum, u32 zero) {
+    // 1/16, and -64 - zero: of numbers from 64 to 128 the last bit is 1/16.
+    return fma_halves(sum, 0x2c002c00, 0xd400d400 + ((zero | zero << 16) << 4));
 }

@@ -52,12 +52,6 @@ __device__ __forceinline__ u16 half_bits(float value) {
 #endif
 }
 
-// The bits of the nearest number of bf16, half to even, of a number that is finite.
-__device__ __forceinline__ u16 bf16_bits(float value) {
-    u32 bits = __float_as_uint(value);
-    return u16((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 __device__ __forceinline__ float bf16_value(u16 bits) { return __uint_as_float(u32(bits) << 16); }
 
 __device__ __forceinline__ bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000) != 0x7f800000; }
@@ -71,26 +65,4 @@ __device__ __forceinline__ float warp_sum(float own) {
         own += __shfl_xor_sync(0xffffffffu, own, with);
     }
     return own;
-}
-
-// A power of two that brings the largest magnitude of a vector between 512 and 1024; 1 where that is zero or not finite. A block of
-// 256 threads works on it; `tops` is shared by them.
-__device__ __forceinline__ float power_for(const float *vector, u32 count, float *tops) {
-    float top = 0;
-    for (u32 i = threadIdx.x; i < count; i += 256) {
-        float size = magnitude(vector[i]);
-        top = size > top ? size : top;
-    }
-    tops[threadIdx.x] = top;
-    for (u32 half = 128; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half && tops[threadIdx.x + half] > tops[threadIdx.x]) {
-            tops[threadIdx.x] = tops[threadIdx.x + half];
-        }
-    }
-    __syncthreads();
-    // The exponent of the largest one; vectors of zeros, and those with numbers that are not finite, stay as they are.
-    u32 exponent = __float_as_uint(tops[0]) >> 23;
-    exponent = exponent == 0 || exponent == 255 ? 127 + 9 : exponent < 10 ? 10 : exponent;
-    return __uint_as_float((127 + 9 + 127 - exponent) << 23);
 }

@@ -13,7 +13,6 @@
 extern "C" {
 void *__tsan_get_current_fiber();
 void *__tsan_create_fiber(unsigned);
-void __tsan_destroy_fiber(void *);
 void __tsan_switch_to_fiber(void *, unsigned);
 void __tsan_acquire(void *);
 void __tsan_release(void *);
@@ -43,8 +42,13 @@ const char UNWRITTEN = char(0xcd);
 
 enum class State { Ready, AtBlockBarrier, AtWarpBarrier, Done };
 
+// Where a fiber goes on. Besides the first time that is no matter of the system, which switches contexts by calls.
+using Place = void *[5];
+
 struct Thread {
     ucontext_t context;
+    Place place;
+    bool begun;
     State state;
     dim3 index;
     unsigned number;
@@ -56,7 +60,7 @@ struct Thread {
 };
 
 struct Warp {
-    char exchanged[2][WARP][MOST_EXCHANGED];
+    alignas(16) char exchanged[2][WARP][MOST_EXCHANGED];
     char order[2];
 };
 
@@ -67,7 +71,7 @@ struct Run {
     std::vector<Thread> threads;
     std::vector<Warp> warps;
     std::vector<char> shared;
-    ucontext_t scheduler;
+    Place scheduler;
     Thread *current;
     char begin_order, end_order, barrier_order[2];
     RACES(void *fiber;)
@@ -92,13 +96,23 @@ void fill_unwritten(char *from, char *to) {
 
 Warp &warp() { return run->warps[run->current->number / WARP]; }
 
+// A function of its own: where a place is kept there is no way to another one.
+[[gnu::noinline, noreturn]] void leave_for(Place &other) { __builtin_longjmp(other, 1); }
+
+// From one fiber to where another one stands.
+[[gnu::noinline]] void go(Place &own, Place &other) {
+    if (!__builtin_setjmp(own)) {
+        leave_for(other);
+    }
+}
+
 // Let others run until this one may go on.
 void wait(State state, const char *where, [[maybe_unused]] void *order) {
     Thread &own = *run->current;
     own.state = state;
     own.where = where;
     RACES(__tsan_release(order); __tsan_switch_to_fiber(run->fiber, NO_ORDER);)
-    swapcontext(&own.context, &run->scheduler);
+    go(own.place, run->scheduler);
     RACES(__tsan_acquire(order);)
 }
 
@@ -107,11 +121,23 @@ void thread_body() {
     run->kernel->body(run->arguments);
     run->current->state = State::Done;
     RACES(__tsan_release(&run->end_order); __tsan_switch_to_fiber(run->fiber, NO_ORDER);)
-    swapcontext(&run->current->context, &run->scheduler);
+    go(run->current->place, run->scheduler);
 }
+
+#ifdef EMULATOR_RACES
+// That of the n-th thread, of any launch: to make one takes longer than most kernels.
+void *fiber(size_t n) {
+    static std::vector<void *> fibers;
+    while (fibers.size() <= n) {
+        fibers.push_back(__tsan_create_fiber(0));
+    }
+    return fibers[n];
+}
+#endif
 
 void begin(Thread &thread) {
     thread.state = State::Ready;
+    thread.begun = false;
     thread.block_barriers = thread.warp_barriers = 0;
     thread.where = nullptr;
 #ifdef EMULATOR_BOUNDS
@@ -124,10 +150,15 @@ void begin(Thread &thread) {
     makecontext(&thread.context, thread_body, 0);
 }
 
-void resume(Thread &thread) {
+[[gnu::noinline]] void resume(Thread &thread) {
     run->current = &thread;
     RACES(__tsan_switch_to_fiber(thread.fiber, NO_ORDER);)
-    swapcontext(&run->scheduler, &thread.context);
+    if (thread.begun) {
+        go(run->scheduler, thread.place);
+    } else if (!__builtin_setjmp(run->scheduler)) {
+        thread.begun = true;
+        setcontext(&thread.context);
+    }
 }
 
 // Threads from `first` to `last` of which none is ready: let them go on if all wait for each other in this way.
@@ -241,7 +272,7 @@ void launch(const Kernel &kernel, dim3 grid, dim3 size, size_t shared, void **ar
         thread.number = n;
         thread.index = {unsigned(n % size.x), unsigned(n / size.x % size.y), unsigned(n / size.x / size.y)};
         thread.stack = stacks + STACK * n;
-        RACES(thread.fiber = __tsan_create_fiber(0);)
+        RACES(thread.fiber = fiber(n);)
     }
     for (unsigned z = 0; z < grid.z; z++) {
         for (unsigned y = 0; y < grid.y; y++) {
@@ -258,7 +289,6 @@ void launch(const Kernel &kernel, dim3 grid, dim3 size, size_t shared, void **ar
             }
         }
     }
-    RACES(for (Thread &thread : own.threads) { __tsan_destroy_fiber(thread.fiber); })
     run = nullptr;
 }
 
@@ -299,40 +329,31 @@ static float half_of(unsigned pair, unsigned which) {
     return float(half);
 }
 
-static float bf16_of(unsigned word, unsigned high) { return __uint_as_float(high ? word & 0xffff0000 : word << 16); }
-
-using Number = float (*)(unsigned word, unsigned high);
-
-static void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Number number, const char *where) {
+void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
     struct Fragments {
-        unsigned a[4], b[2];
-    } own;
-    memcpy(own.a, a, sizeof(own.a));
-    memcpy(own.b, b, sizeof(own.b));
+        float a[8], b[4];
+    };
+    static_assert(sizeof(Fragments) <= MOST_EXCHANGED);
     unsigned turn = run->current->warp_barriers % 2;
-    copy(warp().exchanged[turn][lane()], &own, sizeof(own));
-    warp_barrier(0xffffffffu, where);
-    Fragments all[WARP];
-    for (unsigned n = 0; n < WARP; n++) {
-        copy(&all[n], warp().exchanged[turn][n], sizeof(own));
+    auto of = [&](unsigned lane) -> Fragments & {
+        return *reinterpret_cast<Fragments *>(warp().exchanged[turn][lane]);
+    };
+    for (unsigned n = 0; n < 8; n++) {
+        of(lane()).a[n] = half_of(a[n / 2], n % 2);
     }
+    for (unsigned n = 0; n < 4; n++) {
+        of(lane()).b[n] = half_of(b[n / 2], n % 2);
+    }
+    warp_barrier(0xffffffffu, where);
     for (unsigned i = 0; i < 4; i++) {
         unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
         float sum = 0;
         for (unsigned k = 0; k < 16; k++) {
-            unsigned word = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
-            sum += number(word, k % 2) * number(all[column * 4 + k % 8 / 2].b[k / 8], k % 2);
+            float w = of(row % 8 * 4 + k % 8 / 2).a[(row / 8 + k / 8 * 2) * 2 + k % 2];
+            sum += w * of(column * 4 + k % 8 / 2).b[k / 8 * 2 + k % 2];
         }
         d[i] += sum;
     }
-}
-
-void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
-    mma(d, a, b, half_of, where);
-}
-
-void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where) {
-    mma(d, a, b, bf16_of, where);
 }
 
 } // namespace emulator

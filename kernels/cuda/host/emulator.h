@@ -20,6 +20,9 @@ struct dim3 {
 struct alignas(8) uint2 {
     unsigned x, y;
 };
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
@@ -62,9 +65,8 @@ void block_barrier(const char *where);
 // Give `bytes` of `own` to the warp, take those of lane `from`.
 void exchange(const void *own, void *theirs, size_t bytes, unsigned from, unsigned mask, const char *where);
 void warp_barrier(unsigned mask, const char *where);
-// D (16 x 8) += A (16 x 16) B (16 x 8) of halves or of bf16, in the fragments that PTX has for m16n8k16.
+// D (16 x 8) += A (16 x 16) B (16 x 8) of halves, in the fragments that PTX has for m16n8k16.
 void mma_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where);
-void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *where);
 unsigned lane();
 
 template <class... A, size_t... I> void call(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {

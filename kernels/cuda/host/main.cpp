@@ -2,7 +2,7 @@
 //
 // A request: length and text of the kernel's name; grid x, y, z; block x, y, z; bytes of shared memory; order; seed; number
 // of arguments; for each argument its kind (0: a value, 1: a buffer), its length and its bytes. All but texts and bytes are
-// u32, lengths of arguments u64. The answer has the bytes of all buffers.
+// u32, lengths of arguments u64. The answer has the bytes of all buffers, and one more, so that there is one without buffers.
 #include "emulator.h"
 #include <cstdio>
 #include <cstdlib>
@@ -62,6 +62,7 @@ int main() {
             }
             free(argument.bytes);
         }
+        fputc(0, stdout);
         fflush(stdout);
     }
 }

@@ -1,11 +1,11 @@
-//! Launches: a kernel with its arguments, in a grid of blocks of [`THREADS`] threads.
+//! Launches: a kernel with its arguments, in a grid of blocks.
 
 use super::{Buffer, Device, NoDevice, failed};
 use cudarc::driver::{CudaFunction, DevicePtr, LaunchConfig, PushKernelArg};
 use std::any::Any;
 use std::sync::Arc;
 
-/// Of a block of every kernel here.
+/// Of a block, where nothing else is said.
 const THREADS: u32 = 256;
 
 /// What a launch works on: memory that is there as long as someone has it.
@@ -19,26 +19,27 @@ pub(super) struct Launch<'d> {
     /// Addresses and numbers, each in its own eight bytes, as the driver takes them.
     arguments: Vec<u64>,
     held: Vec<Held>,
+    threads: u32,
 }
 
 impl Device {
     /// Make a launch of a kernel of a source ready.
     pub(super) fn launch(&self, source: &'static str, kernel: &str) -> Result<Launch<'_>, NoDevice> {
         let kernel = self.modules.kernel(source, kernel)?;
-        Ok(Launch { device: self, kernel, what: source, arguments: Vec::new(), held: Vec::new() })
+        Ok(Launch { device: self, kernel, what: source, arguments: Vec::new(), held: Vec::new(), threads: THREADS })
     }
 }
 
 impl Launch<'_> {
-    /// The start of a buffer.
-    pub(super) fn buffer<T: Send + Sync + 'static>(self, buffer: &Buffer<T>) -> Self {
-        self.from(buffer, 0)
+    /// In blocks of so many threads.
+    pub(super) fn threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
     }
 
-    /// A buffer from one of its numbers on.
-    pub(super) fn from<T: Send + Sync + 'static>(mut self, buffer: &Buffer<T>, first: usize) -> Self {
+    pub(super) fn buffer<T: Send + Sync + 'static>(mut self, buffer: &Buffer<T>) -> Self {
         let (address, _) = buffer.room.device_ptr(&self.device.stream);
-        self.arguments.push(address + (first * size_of::<T>()) as u64);
+        self.arguments.push(address);
         self.held.push(buffer.room.clone());
         self
     }
@@ -72,7 +73,7 @@ impl Launch<'_> {
             return Err(NoDevice::Failed { what: "launch a kernel", reason: format!("{}: {reason}", self.what) });
         }
         let [x, y, z] = grid.map(|blocks| blocks as u32);
-        let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (self.threads, 1, 1), shared_mem_bytes: 0 };
         let mut launch = self.device.stream.launch_builder(&self.kernel);
         self.arguments.iter().for_each(|argument| _ = launch.arg(argument));
         // SAFETY: the caller's promise.

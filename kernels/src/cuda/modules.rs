@@ -26,7 +26,7 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 15] = [
+static SOURCES: [Source; 13] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
@@ -35,9 +35,7 @@ static SOURCES: [Source; 15] = [
     source!("encode_q8_0"),
     source!("gather"),
     source!("matmul_few"),
-    source!("matmul_few_floats"),
     source!("matmul_many"),
-    source!("matmul_many_floats"),
     source!("moments"),
     source!("pack_activations"),
     source!("rms_norm"),

@@ -1,6 +1,8 @@
-//! Weights in the order in which lanes of a warp need them: see `cuda/matmul_few.cu`.
+//! Weights in the order in which lanes of a warp need them: see `cuda/packed.cuh`.
 
-use crate::Format;
+use crate::{Format, Level};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 /// Rows and columns of a tile.
 pub(super) const ROWS: usize = 16;
@@ -11,6 +13,8 @@ const SUPER: usize = 256;
 /// A packed matrix.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packed {
+    /// What kernels take it by: several formats are packed into the same.
+    pub kernel: &'static str,
     /// Of each tile, lane by lane.
     pub codes: Vec<u8>,
     /// Of each tile, row by row.
@@ -21,132 +25,201 @@ pub struct Packed {
 
 /// How a format is packed.
 pub(super) struct Layout {
-    name: &'static str,
+    format: &'static str,
+    kernel: &'static str,
     /// Bytes of a tile's codes, of a row's scales there, and of a row's head.
     sizes: [usize; 3],
-    place: Place,
-    /// What a row of a tile has, from the row's blocks that are there.
-    take: fn(&mut Part, &[u8], usize),
+    /// What a row of a tile has.
+    take: fn(&mut Part, &Row<'_>, usize),
+    /// Puts the codes of a row where its lanes need them.
+    place: fn(&mut [u8], usize, &Codes),
 }
 
-/// Puts the code of a lane that is half `high` of register `e` of its product `w`: (w, e, high).
-type Place = fn(tile: &mut [u8], lane: usize, product: (usize, usize, usize), code: u8);
+/// A row of a matrix.
+struct Row<'a> {
+    bytes: &'a [u8],
+    /// Of floats, what they are, and a power of two that brings them into the range of halves.
+    values: &'a [f32],
+    power: f32,
+}
 
 /// 64 columns of a row.
-#[derive(Default)]
 struct Part {
     codes: Codes,
     scales: [u8; 4],
     head: [u8; 4],
 }
 
-struct Codes([u8; COLUMNS]);
+type Codes = [u32; COLUMNS];
 
-impl Default for Codes {
-    fn default() -> Codes {
-        Codes([0; COLUMNS])
-    }
-}
-
-static LAYOUTS: [Layout; 6] = [
-    Layout { name: "q8_0", sizes: [1024, 4, 0], place: whole_byte, take: take_q8_0 },
-    Layout { name: "q4_0", sizes: [512, 4, 0], place: nibble, take: take_q4_0 },
-    Layout { name: "q4_k", sizes: [512, 4, 4], place: nibble, take: take_q4_k },
-    Layout { name: "q6_k", sizes: [768, 4, 2], place: nibble_and_pair, take: take_q6_k },
-    Layout { name: "iq4_xs", sizes: [512, 2, 2], place: nibble, take: take_iq4_xs },
-    Layout { name: "mxfp4", sizes: [512, 2, 0], place: nibble, take: take_mxfp4 },
+static LAYOUTS: [Layout; 9] = [
+    Layout { format: "q8_0", kernel: "q8_0", sizes: [1024, 4, 0], take: take_q8_0, place: bytes },
+    Layout { format: "q4_0", kernel: "q4_0", sizes: [512, 4, 0], take: take_q4_0, place: nibbles_apart },
+    Layout { format: "q4_k", kernel: "q4_k", sizes: [512, 4, 4], take: take_q4_k, place: nibbles_apart },
+    Layout { format: "q6_k", kernel: "q6_k", sizes: [768, 4, 2], take: take_q6_k, place: nibbles_and_pairs },
+    Layout { format: "iq4_xs", kernel: "iq4_xs", sizes: [512, 2, 2], take: take_iq4_xs, place: nibbles_together },
+    Layout { format: "mxfp4", kernel: "mxfp4", sizes: [512, 2, 0], take: take_mxfp4, place: signs_and_magnitudes },
+    Layout { format: "f16", kernel: "f16", sizes: [2048, 0, 4], take: take_floats::<1>, place: halves::<1> },
+    Layout { format: "bf16", kernel: "f16", sizes: [2048, 0, 4], take: take_floats::<1>, place: halves::<1> },
+    Layout { format: "f32", kernel: "f32", sizes: [4096, 0, 4], take: take_floats::<2>, place: halves::<2> },
 ];
 
-impl Layout {
-    /// That of a format, if it is packed.
-    pub(super) fn of(format: &Format) -> Option<&'static Layout> {
-        LAYOUTS.iter().find(|layout| layout.name == format.name)
-    }
-}
-
 /// Pack whole rows of `columns` values; `None` for a format that is not packed. What is left of the last tiles is zero.
+///
+/// Integers stay what they are. Floats become halves relative to a power of two that the largest one of their row decides, f32 the
+/// sum of two of them: 22 bits.
 ///
 /// # Panics
 /// When `bytes` are no whole number of rows.
 pub fn pack(format: &Format, columns: usize, bytes: &[u8]) -> Option<Packed> {
-    let Layout { sizes: [code_bytes, scale_bytes, head_bytes], place, take, .. } = Layout::of(format)?;
+    let layout = LAYOUTS.iter().find(|layout| layout.format == format.name)?;
+    let [code_bytes, scale_bytes, head_bytes] = layout.sizes;
     let row_bytes = columns / format.block * format.bytes;
     assert!(columns.is_multiple_of(format.block) && bytes.len().is_multiple_of(row_bytes), "no whole rows");
     let (rows, tiles) = ((bytes.len() / row_bytes).div_ceil(ROWS), columns.div_ceil(COLUMNS));
     let supers = columns.div_ceil(SUPER);
     let mut packed = Packed {
+        kernel: layout.kernel,
         codes: vec![0; rows * tiles * code_bytes],
         scales: vec![0; rows * tiles * ROWS * scale_bytes],
         heads: vec![0; rows * supers * ROWS * head_bytes],
     };
+    let decode = format.decoder().filter(|_| format.block == 1);
+    let mut values = vec![0.0; if decode.is_some() { columns } else { 0 }];
     for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
+        if let Some(decode) = decode {
+            decode(Level::SCALAR, bytes, &mut values);
+        }
+        let own = Row { bytes, values: &values, power: power_for(&values) };
         let (above, row) = (row / ROWS, row % ROWS);
         for tile in 0..tiles {
-            let mut part = Part::default();
-            take(&mut part, bytes, tile);
+            let mut part = Part { codes: [0; COLUMNS], scales: [0; 4], head: [0; 4] };
+            (layout.take)(&mut part, &own, tile);
             let at = above * tiles + tile;
-            let codes = &mut packed.codes[at * code_bytes..][..*code_bytes];
-            for (k, code) in part.codes.0.iter().enumerate() {
-                let lane = row % 8 * 4 + k % 16 / 4;
-                place(codes, lane, (k / 16, k % 4 / 2 * 2 + row / 8, k % 2), *code);
-            }
-            packed.scales[(at * ROWS + row) * scale_bytes..][..*scale_bytes]
-                .copy_from_slice(&part.scales[..*scale_bytes]);
+            (layout.place)(&mut packed.codes[at * code_bytes..][..code_bytes], row, &part.codes);
+            let to = &mut packed.scales[(at * ROWS + row) * scale_bytes..][..scale_bytes];
+            to.copy_from_slice(&part.scales[..scale_bytes]);
             let super_block = above * supers + tile * COLUMNS / SUPER;
-            packed.heads[(super_block * ROWS + row) * head_bytes..][..*head_bytes]
-                .copy_from_slice(&part.head[..*head_bytes]);
+            let to = &mut packed.heads[(super_block * ROWS + row) * head_bytes..][..head_bytes];
+            to.copy_from_slice(&part.head[..head_bytes]);
         }
     }
     Some(packed)
 }
 
-fn whole_byte(tile: &mut [u8], lane: usize, (w, e, high): (usize, usize, usize), code: u8) {
-    let word = w % 2 * 2 + e / 2;
-    tile[w / 2 * 512 + lane * 16 + word * 4 + e % 2 * 2 + high] = code;
+/// The codes of a row, each with its lane, and what it is there: half `high` of register `e` of product `w`.
+fn places(row: usize, codes: &Codes) -> impl Iterator<Item = (usize, [usize; 3], u32)> {
+    let place =
+        move |(k, code): (usize, &u32)| (row % 8 * 4 + k % 16 / 4, [k / 16, k % 4 / 2 * 2 + row / 8, k % 2], *code);
+    codes.iter().enumerate().map(place)
 }
 
-fn nibble(tile: &mut [u8], lane: usize, (w, e, high): (usize, usize, usize), code: u8) {
-    tile[lane * 16 + w * 4 + high * 2 + e / 2] |= (code & 15) << (4 * (e % 2));
-}
-
-fn nibble_and_pair(tile: &mut [u8], lane: usize, (w, e, high): (usize, usize, usize), code: u8) {
-    nibble(tile, lane, (w, e, high), code);
-    tile[512 + lane * 8 + w * 2 + high] |= (code >> 4) << (2 * e);
-}
-
-/// Blocks of 32 values in a tile, each with its place there.
-fn halves_of(row: &[u8], tile: usize, bytes: usize) -> impl Iterator<Item = (usize, &[u8])> {
-    row.chunks_exact(bytes).skip(2 * tile).take(2).enumerate()
-}
-
-/// Low halves of bytes, then high halves.
-fn nibbles(bytes: &[u8], codes: &mut [u8]) {
-    let (low, high) = codes.split_at_mut(bytes.len());
-    for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
-        (*low, *high) = (byte & 15, byte >> 4);
+fn bytes(tile: &mut [u8], row: usize, codes: &Codes) {
+    for (lane, [w, e, high], code) in places(row, codes) {
+        let word = w % 2 * 2 + e / 2;
+        tile[w / 2 * 512 + lane * 16 + word * 4 + e % 2 * 2 + high] = code as u8;
     }
 }
 
-fn take_q8_0(part: &mut Part, row: &[u8], tile: usize) {
-    for (n, block) in halves_of(row, tile, 34) {
-        part.scales[2 * n..][..2].copy_from_slice(&block[..2]);
-        for (code, byte) in part.codes.0[32 * n..].iter_mut().zip(&block[2..]) {
-            *code = byte ^ 128;
+/// The two of a register are in different half-words.
+fn nibbles_apart(tile: &mut [u8], row: usize, codes: &Codes) {
+    for (lane, [w, e, high], code) in places(row, codes) {
+        tile[lane * 16 + w * 4 + high * 2 + e / 2] |= (code as u8 & 15) << (4 * (e % 2));
+    }
+}
+
+/// The two of a register are one byte.
+fn nibbles_together(tile: &mut [u8], row: usize, codes: &Codes) {
+    for (lane, [w, e, high], code) in places(row, codes) {
+        tile[lane * 16 + w * 4 + e] |= (code as u8) << (4 * high);
+    }
+}
+
+fn nibbles_and_pairs(tile: &mut [u8], row: usize, codes: &Codes) {
+    nibbles_apart(tile, row, codes);
+    for (lane, [w, e, high], code) in places(row, codes) {
+        tile[512 + lane * 8 + w / 2 * 4 + high * 2 + w % 2] |= (code as u8 >> 4) << (2 * e);
+    }
+}
+
+/// Of the four codes of a half-word, the three lower bits one after the other, and the upper ones where shifts by as many bits
+/// bring them to the uppermost bit.
+fn signs_and_magnitudes(tile: &mut [u8], row: usize, codes: &Codes) {
+    const SIGNS: [u32; 4] = [15, 12, 14, 13];
+    for (lane, [w, e, high], code) in places(row, codes) {
+        let bits = (code & 7) << (9 - 3 * e) | code >> 3 << SIGNS[e];
+        for (byte, bits) in tile[lane * 16 + w * 4 + high * 2..].iter_mut().zip([bits, bits >> 8]) {
+            *byte |= bits as u8;
         }
     }
 }
 
-fn take_q4_0(part: &mut Part, row: &[u8], tile: usize) {
-    for (n, block) in halves_of(row, tile, 18) {
-        part.scales[2 * n..][..2].copy_from_slice(&block[..2]);
-        nibbles(&block[2..], &mut part.codes.0[32 * n..][..32]);
+/// The halves of codes, the lower ones first.
+fn halves<const PLANES: usize>(tile: &mut [u8], row: usize, codes: &Codes) {
+    for (lane, [w, e, high], code) in places(row, codes) {
+        for (plane, bytes) in code.to_le_bytes().chunks_exact(2).take(PLANES).enumerate() {
+            tile[(w * PLANES + plane) * 512 + lane * 16 + e * 4 + high * 2..][..2].copy_from_slice(bytes);
+        }
     }
 }
 
-fn take_mxfp4(part: &mut Part, row: &[u8], tile: usize) {
-    for (n, block) in halves_of(row, tile, 17) {
+/// A power of two that brings the largest finite magnitude between 2^14 and 2^15, or as close as one whose inverse is normal can.
+fn power_for(values: &[f32]) -> f32 {
+    let finite = values.iter().map(|value| value.abs()).map(|size| if size.is_finite() { size } else { 0.0 });
+    let exponent = (finite.fold(0.0, |top, size| if size > top { size } else { top }).to_bits() >> 23) as i32 - 127;
+    f32::from_bits((((14 - exponent).min(126) + 127) as u32) << 23)
+}
+
+fn take_floats<const PLANES: usize>(part: &mut Part, row: &Row<'_>, tile: usize) {
+    part.head = row.power.recip().to_le_bytes();
+    let values = &row.values[tile * COLUMNS..];
+    let mut left = [0.0; COLUMNS];
+    left.iter_mut().zip(values).for_each(|(left, value)| *left = value * row.power);
+    for plane in 0..PLANES {
+        let (mut halves, mut singles) = ([f16::ZERO; COLUMNS], [0.0; COLUMNS]);
+        halves.convert_from_f32_slice(&left);
+        halves.convert_to_f32_slice(&mut singles);
+        for n in 0..COLUMNS {
+            part.codes[n] |= u32::from(halves[n].to_bits()) << (16 * plane);
+            // Of what is not finite nothing is left.
+            left[n] = if singles[n].is_finite() { left[n] - singles[n] } else { 0.0 };
+        }
+    }
+}
+
+/// Blocks of 32 values in a tile, each with its place there.
+fn thirty_twos(row: &[u8], tile: usize, bytes: usize) -> impl Iterator<Item = (usize, &[u8])> {
+    row.chunks_exact(bytes).skip(2 * tile).take(2).enumerate()
+}
+
+/// Low halves of bytes, then high halves.
+fn take_nibbles(bytes: &[u8], codes: &mut [u32]) {
+    let (low, high) = codes.split_at_mut(bytes.len());
+    for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
+        (*low, *high) = (u32::from(byte & 15), u32::from(byte >> 4));
+    }
+}
+
+fn take_q8_0(part: &mut Part, row: &Row<'_>, tile: usize) {
+    for (n, block) in thirty_twos(row.bytes, tile, 34) {
+        part.scales[2 * n..][..2].copy_from_slice(&block[..2]);
+        for (code, byte) in part.codes[32 * n..].iter_mut().zip(&block[2..]) {
+            *code = u32::from(byte ^ 128);
+        }
+    }
+}
+
+fn take_q4_0(part: &mut Part, row: &Row<'_>, tile: usize) {
+    for (n, block) in thirty_twos(row.bytes, tile, 18) {
+        part.scales[2 * n..][..2].copy_from_slice(&block[..2]);
+        take_nibbles(&block[2..], &mut part.codes[32 * n..][..32]);
+    }
+}
+
+fn take_mxfp4(part: &mut Part, row: &Row<'_>, tile: usize) {
+    for (n, block) in thirty_twos(row.bytes, tile, 17) {
         part.scales[n] = block[0];
-        nibbles(&block[1..], &mut part.codes.0[32 * n..][..32]);
+        take_nibbles(&block[1..], &mut part.codes[32 * n..][..32]);
     }
 }
 
@@ -155,8 +228,8 @@ fn quarter(row: &[u8], tile: usize, bytes: usize) -> (&[u8], usize) {
     (&row[tile / 4 * bytes..][..bytes], tile % 4)
 }
 
-fn take_q4_k(part: &mut Part, row: &[u8], tile: usize) {
-    let (block, n) = quarter(row, tile, 144);
+fn take_q4_k(part: &mut Part, row: &Row<'_>, tile: usize) {
+    let (block, n) = quarter(row.bytes, tile, 144);
     part.head.copy_from_slice(&block[..4]);
     let packed = &block[4..16];
     for (half, scales) in part.scales.chunks_exact_mut(2).enumerate() {
@@ -166,28 +239,28 @@ fn take_q4_k(part: &mut Part, row: &[u8], tile: usize) {
             Some(j) => (packed[j + 8] & 15 | packed[j] >> 6 << 4, packed[j + 8] >> 4 | packed[j + 4] >> 6 << 4),
         };
     }
-    nibbles(&block[16 + 32 * n..][..32], &mut part.codes.0);
+    take_nibbles(&block[16 + 32 * n..][..32], &mut part.codes);
 }
 
-fn take_q6_k(part: &mut Part, row: &[u8], tile: usize) {
-    let (block, n) = quarter(row, tile, 210);
+fn take_q6_k(part: &mut Part, row: &Row<'_>, tile: usize) {
+    let (block, n) = quarter(row.bytes, tile, 210);
     part.head[..2].copy_from_slice(&block[208..210]);
     part.scales.copy_from_slice(&block[192 + 4 * n..][..4]);
     let (low, upper) = (&block[n / 2 * 64..][..64], &block[128 + n / 2 * 32..][..32]);
-    for (k, code) in part.codes.0.iter_mut().enumerate() {
+    for (k, code) in part.codes.iter_mut().enumerate() {
         let pair = upper[k % 32] >> (2 * (n % 2 * 2 + k / 32)) & 3;
-        *code = low[k] >> (4 * (n % 2)) & 15 | pair << 4;
+        *code = u32::from(low[k] >> (4 * (n % 2)) & 15 | pair << 4);
     }
 }
 
-fn take_iq4_xs(part: &mut Part, row: &[u8], tile: usize) {
-    let (block, n) = quarter(row, tile, 136);
+fn take_iq4_xs(part: &mut Part, row: &Row<'_>, tile: usize) {
+    let (block, n) = quarter(row.bytes, tile, 136);
     part.head[..2].copy_from_slice(&block[..2]);
     let upper = u16::from_le_bytes([block[2], block[3]]);
     for half in 0..2 {
         let sub = 2 * n + half;
         let scale = block[4 + sub / 2] >> (sub % 2 * 4) & 15 | ((upper >> (2 * sub) & 3) as u8) << 4;
         part.scales[half] = scale.wrapping_sub(32);
-        nibbles(&block[8 + 16 * sub..][..16], &mut part.codes.0[32 * half..][..32]);
+        take_nibbles(&block[8 + 16 * sub..][..16], &mut part.codes[32 * half..][..32]);
     }
 }

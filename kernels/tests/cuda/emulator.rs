@@ -1,9 +1,11 @@
 //! Kernels in the emulator of `cuda/host`, told what to run by its stdin.
 
 use crate::building::{Build, built};
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 /// The order in which threads take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,14 @@ pub(crate) struct Launch<'a> {
 /// Kernels, one at a time.
 pub(crate) struct Emulator {
     program: PathBuf,
+    /// As long as nothing was wrong: the next launch goes there, too.
+    running: RefCell<Option<Running>>,
+}
+
+struct Running {
+    child: Child,
+    /// What it says is wrong.
+    said: JoinHandle<String>,
 }
 
 /// The folder of kernels.
@@ -42,7 +52,7 @@ pub(crate) fn sources() -> PathBuf {
 impl Emulator {
     /// With checks, or why there is none.
     pub(crate) fn new(build: Build) -> Result<Emulator, String> {
-        built(build, &sources()).map(|program| Emulator { program })
+        built(build, &sources()).map(|program| Emulator { program, running: RefCell::default() })
     }
 }
 
@@ -55,8 +65,20 @@ impl Emulator {
         order: Order,
         arguments: &[Argument<'_>],
     ) -> Vec<Vec<u8>> {
+        self.run_blocks(kernel, grid, 256, order, arguments)
+    }
+
+    /// The same for blocks of any number of threads.
+    pub(crate) fn run_blocks<const N: usize>(
+        &self,
+        kernel: &str,
+        grid: [usize; N],
+        threads: u32,
+        order: Order,
+        arguments: &[Argument<'_>],
+    ) -> Vec<Vec<u8>> {
         let grid = [0, 1, 2].map(|n| grid.get(n).map_or(1, |size| *size as u32));
-        let launch = Launch { kernel, grid, block: [256, 1, 1], shared: 0, order };
+        let launch = Launch { kernel, grid, block: [threads, 1, 1], shared: 0, order };
         self.launch(&launch, arguments).unwrap_or_else(|e| panic!("{kernel}, {order:?}: {e}"))
     }
 
@@ -75,7 +97,32 @@ impl Emulator {
     }
 
     fn ask(&self, request: &[u8], arguments: &[Argument<'_>]) -> Result<Vec<Vec<u8>>, String> {
-        let mut child = Command::new(&self.program)
+        let mut running = self.running.take().unwrap_or_else(|| Running::start(&self.program));
+        match running.answer(request, arguments) {
+            Ok(buffers) => {
+                self.running.replace(Some(running));
+                Ok(buffers)
+            }
+            Err(_) => {
+                let status = running.child.wait().unwrap();
+                Err(format!("{status}: {}", running.said.join().unwrap()))
+            }
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            drop(running.child.stdin.take());
+            running.child.wait().unwrap();
+        }
+    }
+}
+
+impl Running {
+    fn start(program: &Path) -> Running {
+        let mut child = Command::new(program)
             .env("TSAN_OPTIONS", "halt_on_error=1:report_signal_unsafe=0")
             .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0")
             .stdin(Stdio::piped())
@@ -83,11 +130,33 @@ impl Emulator {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(move || drop(stdin.write_all(request)));
-            answer(&mut child, arguments)
-        })
+        let mut err = child.stderr.take().unwrap();
+        let said = std::thread::spawn(move || {
+            let mut text = String::new();
+            err.read_to_string(&mut text).unwrap();
+            text
+        });
+        Running { child, said }
+    }
+
+    /// It reads all of a request before it answers, and ends when something is wrong.
+    fn answer(&mut self, request: &[u8], arguments: &[Argument<'_>]) -> std::io::Result<Vec<Vec<u8>>> {
+        let (Some(to), Some(from)) = (&mut self.child.stdin, &mut self.child.stdout) else {
+            unreachable!("both piped")
+        };
+        to.write_all(request)?;
+        to.flush()?;
+        let buffers = arguments.iter().filter_map(|argument| match argument {
+            Argument::Buffer(contents) => Some(contents.len()),
+            Argument::Value(_) => None,
+        });
+        let mut read = |length| {
+            let mut bytes = vec![0; length];
+            from.read_exact(&mut bytes).map(|()| bytes)
+        };
+        let buffers = buffers.map(&mut read).collect::<Result<_, _>>()?;
+        from.read_exact(&mut [0])?;
+        Ok(buffers)
     }
 }
 
@@ -116,26 +185,4 @@ fn request(launch: &Launch<'_>, arguments: &[Argument<'_>]) -> Vec<u8> {
         number(kind, &[&(contents.len() as u64).to_le_bytes(), *contents].concat());
     }
     bytes
-}
-
-fn answer(child: &mut Child, arguments: &[Argument<'_>]) -> Result<Vec<Vec<u8>>, String> {
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let listener = std::thread::spawn(move || {
-        let mut text = String::new();
-        err.read_to_string(&mut text).unwrap();
-        text
-    });
-    let mut buffers = Vec::new();
-    for argument in arguments {
-        if let Argument::Buffer(contents) = argument {
-            let mut bytes = vec![0; contents.len()];
-            if out.read_exact(&mut bytes).is_err() {
-                break;
-            }
-            buffers.push(bytes);
-        }
-    }
-    let status = child.wait().unwrap();
-    let said = listener.join().unwrap();
-    if status.success() { Ok(buffers) } else { Err(format!("{status}: {said}")) }
 }

@@ -6,12 +6,8 @@ use half::f16;
 use tersor_kernels::cuda::{Packed, pack};
 use tersor_kernels::{Effort, Encoding, Format, Level};
 
-/// Those that are not packed, with the rows of a block.
-pub(crate) const FLOATS: [(&str, usize); 3] = [("bf16", 32), ("f16", 32), ("f32", 16)];
-pub(crate) const FORMATS: [&str; 6] = ["q8_0", "q4_0", "q4_k", "q6_k", "iq4_xs", "mxfp4"];
-
-/// What split vectors lose: sixteen bits are left of normal numbers.
-pub(crate) const SPLIT: (f64, f64) = (1e-5, 1e-39);
+/// Every format that is multiplied.
+pub(crate) const FORMATS: [&str; 9] = ["q8_0", "q4_0", "q4_k", "q6_k", "iq4_xs", "mxfp4", "f16", "bf16", "f32"];
 
 /// A matrix and vectors.
 pub(crate) struct Problem {
@@ -38,23 +34,17 @@ impl Problem {
 
     /// Hold products against those of decoded weights and rounded vectors, in double precision.
     pub(crate) fn check(&self, y: &[f32], what: &str) {
-        self.check_within((2e-6, 1.5e-45), y, what);
-    }
-
-    /// `bound` is relative to the sum of magnitudes, and per number.
-    pub(crate) fn check_within(&self, bound: (f64, f64), y: &[f32], what: &str) {
         let mut decoded = vec![0.0; self.rows * self.columns];
         self.format.decoder().unwrap()(Level::SCALAR, &self.weights, &mut decoded);
         assert_eq!(y.len(), self.x.len() / self.columns * self.rows);
         for (x, y) in self.x.chunks_exact(self.columns).zip(y.chunks_exact(self.rows)) {
-            let floats = FLOATS.iter().any(|(name, _)| *name == self.format.name);
-            let x = if floats { x.iter().map(|x| f64::from(*x)).collect() } else { rounded(x) };
+            let x = rounded(x);
             for (row, (w, y)) in decoded.chunks_exact(self.columns).zip(y).enumerate() {
                 let products = || w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x);
                 let (wanted, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
                 let error = (f64::from(*y) - wanted).abs();
                 assert!(
-                    error <= bound.0 * size + bound.1 * x.len() as f64,
+                    error <= 2e-6 * size + 1.5e-45 * x.len() as f64,
                     "{} {what}, row {row}: {y}, wanted {wanted}",
                     self.format.name
                 );
@@ -79,10 +69,16 @@ fn room(bytes: usize) -> Vec<u8> {
     vec![0xcd; bytes]
 }
 
-/// The kernel that takes `parts`, or the one for many vectors.
-fn products(emulator: &Emulator, problem: &Problem, parts: Option<usize>, order: Order) -> Vec<f32> {
+/// A kernel, the rows and vectors of a block, and its threads.
+type Way = (&'static str, [usize; 2], u32);
+
+const FEW: Way = ("matmul_few", [16, 8], 256);
+const MANY: Way = ("matmul_many", [128, 64], 128);
+
+/// Products with the columns in so many parts.
+fn products(emulator: &Emulator, problem: &Problem, way: Way, parts: usize, order: Order) -> Vec<f32> {
     let Problem { format, rows, columns, weights, x } = problem;
-    let Packed { codes, scales, heads } = pack(format, *columns, weights).unwrap();
+    let Packed { kernel, codes, scales, heads } = pack(format, *columns, weights).unwrap();
     let (tiles, vectors) = (columns.div_ceil(64), x.len() / columns);
     let eights = vectors.div_ceil(8);
     let packed = emulator.run(
@@ -100,18 +96,16 @@ fn products(emulator: &Emulator, problem: &Problem, parts: Option<usize>, order:
         ],
     );
     let count = vectors * rows;
-    let y = room(4 * count * parts.unwrap_or(1));
-    let mut arguments: Vec<Argument<'_>> = [&codes, &scales, &heads].map(|bytes| Argument::Buffer(bytes)).into();
-    let x = if parts.is_some() { &packed[1..3] } else { &packed[1..4] };
-    arguments.extend(x.iter().chain([&y]).map(|bytes| Argument::Buffer(bytes)));
+    let y = room(4 * count * parts);
+    let buffers = [&codes, &scales, &heads].into_iter().chain(&packed[1..4]).chain([&y]);
     let numbers = [*rows, tiles, vectors].map(number);
-    arguments.extend(numbers.iter().map(|number| Argument::Value(number)));
-    let Some(parts) = parts else {
-        let (kernel, grid) = (format!("matmul_many_{}", format.name), [rows.div_ceil(128), vectors.div_ceil(64)]);
-        return floats(&emulator.run(&kernel, grid, order, &arguments).pop().unwrap());
-    };
-    let kernel = format!("matmul_few_{}", format.name);
-    let y = emulator.run(&kernel, [rows.div_ceil(16), parts, eights], order, &arguments).pop().unwrap();
+    let arguments: Vec<Argument<'_>> = buffers
+        .map(|bytes| Argument::Buffer(bytes))
+        .chain(numbers.iter().map(|number| Argument::Value(number)))
+        .collect();
+    let (source, block, threads) = way;
+    let grid = [rows.div_ceil(block[0]), vectors.div_ceil(block[1]), parts];
+    let y = emulator.run_blocks(&format!("{source}_{kernel}"), grid, threads, order, &arguments).pop().unwrap();
     let summed = emulator.run(
         "sum_parts",
         [count.div_ceil(256), 1],
@@ -126,29 +120,9 @@ fn products(emulator: &Emulator, problem: &Problem, parts: Option<usize>, order:
     floats(&summed[1])
 }
 
-/// Weights that are floats take the numbers as they are.
-#[test]
-fn products_of_floats_are_exact_but_for_their_sums() {
-    each(|emulator, _| {
-        for (n, (name, per_block)) in FLOATS.into_iter().enumerate() {
-            for vectors in 1..=8 {
-                let (rows, columns) = ([1, 4, 35, 33][(n + vectors) % 4], [8, 264, 512, 40][vectors / 2 % 4]);
-                let problem = Problem::new(name, rows, columns, vectors);
-                let y = room(4 * vectors * rows);
-                let arguments = [
-                    Argument::Buffer(&problem.weights),
-                    Argument::Buffer(&bytes(&problem.x)),
-                    Argument::Buffer(&y),
-                    Argument::Value(&number(rows)),
-                    Argument::Value(&number(columns)),
-                ];
-                let kernel = format!("matmul_few_{name}_{vectors}");
-                let order = ORDERS[vectors % ORDERS.len()];
-                let y = emulator.run(&kernel, [rows.div_ceil(per_block), 1], order, &arguments).pop().unwrap();
-                problem.check(&floats(&y), &format!("{rows} x {columns} x {vectors}, {order:?}"));
-            }
-        }
-    });
+/// So many blocks; of floats any number of columns, also odd ones.
+fn columns_of(block: usize, count: usize) -> usize {
+    if block == 1 { 53 * count } else { block * count }
 }
 
 /// Every format, one to nine vectors, rows and columns that fill no tile, one part and several.
@@ -159,44 +133,10 @@ fn products_are_those_of_decoded_weights() {
             let block = Format::by_name(name).unwrap().block;
             for vectors in 1..=9 {
                 let order = ORDERS[vectors % ORDERS.len()];
-                let (rows, columns) = ([1, 16, 37, 5][vectors % 4], block * [1, 3, 2, 5][vectors / 2 % 4]);
+                let (rows, columns) = ([1, 16, 37, 5][vectors % 4], columns_of(block, [1, 3, 2, 5][vectors / 2 % 4]));
                 let problem = Problem::new(name, rows, columns, vectors);
                 let what = format!("{rows} x {columns} x {vectors}, {order:?}");
-                problem.check(&products(emulator, &problem, Some(1 + vectors % 3), order), &what);
-            }
-        }
-    });
-}
-
-/// Floats times many vectors, which are split in two.
-#[test]
-fn products_of_floats_with_many_vectors_are_nearly_exact() {
-    each(|emulator, _| {
-        for (n, name) in ["bf16", "f16"].into_iter().enumerate() {
-            for (vectors, rows, columns) in [(9, 5, 72), (65 + n, 20, 64), (17, 131, 200)] {
-                let order = ORDERS[(n + vectors) % ORDERS.len()];
-                let problem = Problem::new(name, rows, columns, vectors);
-                let (tiles, eights) = (columns.div_ceil(64), vectors.div_ceil(8));
-                let numbers = [columns, tiles, vectors, rows].map(number);
-                let [columns, tiles, vectors, rows] = [0, 1, 2, 3].map(|n| Argument::Value(&numbers[n]));
-                let x = bytes(&problem.x);
-                let [parts, scales] = [eights * problem.columns.div_ceil(64) * 2048, eights * 32].map(room);
-                let arguments = [
-                    Argument::Buffer(&x),
-                    Argument::Buffer(&parts),
-                    Argument::Buffer(&scales),
-                    columns,
-                    tiles,
-                    vectors,
-                ];
-                let split = emulator.run(&format!("split_{name}"), [8 * eights, 1], order, &arguments);
-                let y = room(4 * problem.x.len() / problem.columns * problem.rows);
-                let [columns, vectors] = [0, 2].map(|n| Argument::Value(&numbers[n]));
-                let buffers = [&problem.weights, &split[1], &split[2], &y].map(|bytes| Argument::Buffer(bytes));
-                let arguments: Vec<Argument<'_>> = buffers.into_iter().chain([rows, columns, vectors]).collect();
-                let grid = [problem.rows.div_ceil(128), (problem.x.len() / problem.columns).div_ceil(64)];
-                let y = emulator.run(&format!("matmul_many_{name}"), grid, order, &arguments).pop().unwrap();
-                problem.check_within(SPLIT, &floats(&y), &format!("many, {order:?}"));
+                problem.check(&products(emulator, &problem, FEW, 1 + vectors % 3, order), &what);
             }
         }
     });
@@ -210,8 +150,10 @@ fn products_of_many_vectors_are_those_of_decoded_weights() {
             let block = Format::by_name(name).unwrap().block;
             for (vectors, rows) in [(9, 5), (65 + n, 20), (17, 131)] {
                 let order = ORDERS[(n + vectors) % ORDERS.len()];
-                let problem = Problem::new(name, rows, block * [1, 3, 2][vectors % 3], vectors);
-                problem.check(&products(emulator, &problem, None, order), &format!("{rows} x {vectors}, {order:?}"));
+                let columns = columns_of(block, [1, 3, 2][vectors % 3]);
+                let problem = Problem::new(name, rows, columns, vectors);
+                let found = products(emulator, &problem, MANY, 1 + vectors % 3, order);
+                problem.check(&found, &format!("{rows} x {columns} x {vectors}, {order:?}"));
             }
         }
     });
@@ -223,10 +165,12 @@ fn long_rows_are_summed_in_one_order() {
     each(|emulator, _| {
         for name in FORMATS {
             let problem = Problem::new(name, 3, 256 * 9, 2);
-            let of = |order| products(emulator, &problem, Some(2), order);
-            let first = of(Order::Forward);
-            problem.check(&first, "long");
-            assert!(of(Order::Random(3)) == first && of(Order::Reverse) == first, "{name}");
+            for way in [FEW, MANY] {
+                let of = |order| products(emulator, &problem, way, 2, order);
+                let first = of(Order::Forward);
+                problem.check(&first, "long");
+                assert!(of(Order::Random(3)) == first && of(Order::Reverse) == first, "{name}");
+            }
         }
     });
 }

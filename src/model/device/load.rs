@@ -90,9 +90,7 @@ impl There<'_> {
         decode(self.loader.level, stored, &mut values);
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let f32 = Format::by_name("f32").expect("a row of the table");
-        let found = || format!("`{}` with {columns} columns", tensor.name);
-        let none = || NoDevice::Model { found: found(), wanted: "multiples of 8" };
-        Ok(self.device.upload_weights(f32, columns, &bytes)?.ok_or_else(none)?)
+        Ok(self.device.upload_weights(f32, columns, &bytes)?.expect("f32 is multiplied"))
     }
 
     /// The bytes of a tensor, its rows as a folder has them.

@@ -1,8 +1,7 @@
 //! A model on a GPU: its weights are there, and only token ids and logits cross.
 //!
-//! Weights are multiplied as they are stored, floats with activations of sixteen bits and more, blocks with activations of half
-//! precision; formats without products of their own are decoded to f32, as on the CPU. What a GPU computes differs from what the
-//! CPU does by roundings.
+//! Weights are multiplied as they are stored, with activations of half precision; formats without products of their own are decoded
+//! to f32, as on the CPU. What a GPU computes differs from what the CPU does by roundings.
 
 mod load;
 mod sequence;

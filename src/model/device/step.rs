@@ -73,13 +73,14 @@ impl Step {
     /// Have memory for so many tokens at once.
     pub(super) fn reserve(&mut self, device: &Device, tokens: usize, layers: &[Layer]) -> Result<(), NoDevice> {
         let Some(layer) = layers.first() else { return Ok(()) };
-        let Step { x, normed, q, k, v, attended, gate, up, out, shape, .. } = self;
+        let Step { x, normed, q, k, v, attended, gate, up, out, shape, scratch, .. } = self;
         for buffer in [x, normed, out] {
             device.fit(buffer, tokens * shape.hidden)?;
         }
         let of =
             [(q, &layer.q), (attended, &layer.q), (k, &layer.k), (v, &layer.v), (gate, &layer.gate), (up, &layer.up)];
-        of.into_iter().try_for_each(|(buffer, linear)| device.fit(buffer, tokens * linear.weights.rows()))
+        of.into_iter().try_for_each(|(buffer, linear)| device.fit(buffer, tokens * linear.weights.rows()))?;
+        layer.linears().into_iter().try_for_each(|linear| device.reserve(scratch, tokens, &linear.weights))
     }
 
     /// The first token comes at this position.
