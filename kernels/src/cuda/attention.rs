@@ -1,9 +1,17 @@
 //! Keys and values in a device's memory, and attention over them.
 
-use super::{Buffer, Device, NoDevice};
+use super::{Buffer, Device, NoDevice, Scratch};
+use std::f32::consts::LOG2_E;
 
 /// Numbers of a head at most.
 pub const HEAD: usize = 256;
+
+/// Lanes of a warp that have a position, by numbers of a head at most.
+static LANES: [(usize, u32); 3] = [(64, 8), (128, 16), (HEAD, 32)];
+/// Tokens of a block, where there is more than one.
+const TOGETHER: usize = 4;
+/// Positions that a part of them is worth a block for.
+const LEAST: usize = 64;
 
 /// The keys and values of one layer.
 #[derive(Debug)]
@@ -22,9 +30,9 @@ impl Device {
     /// [`NoDevice::Memory`].
     ///
     /// # Panics
-    /// For heads of nothing, or of more than [`HEAD`] numbers.
+    /// For heads of nothing, of more than [`HEAD`] numbers, or of an odd number of them.
     pub fn room_for_keys(&self, heads: usize, size: usize, room: usize) -> Result<Kept, NoDevice> {
-        assert!((1..=HEAD).contains(&size) && heads > 0, "{heads} heads of {size}");
+        assert!((1..=HEAD).contains(&size) && size.is_multiple_of(2) && heads > 0, "{heads} heads of {size}");
         let count = heads * room * size;
         Ok(Kept { keys: self.room(count)?, values: self.room(count)?, heads, size, room })
     }
@@ -72,18 +80,33 @@ impl Device {
         position: &Buffer<u32>,
         queries: &Buffer<f32>,
         tokens: usize,
+        scratch: &mut Scratch,
         out: &mut Buffer<f32>,
     ) -> Result<(), NoDevice> {
         let Kept { heads, size, room, .. } = *kept;
         let own = queries.len() / (tokens * size).max(1);
         let whole = queries.len() == tokens * own * size && own.is_multiple_of(heads) && position.len() == 1;
         assert!(whole, "{} numbers for {tokens} tokens", queries.len());
+        let together = if tokens > 1 { TOGETHER } else { 1 };
+        let blocks = own * tokens.div_ceil(together);
+        // Four blocks for each multiprocessor. Positions are not known here: recorded launches have the same parts at all of them.
+        let parts = (4 * self.multiprocessors / blocks.max(1)).min(room / LEAST).max(1);
+        let found = &mut scratch.parts;
         self.fit(out, queries.len())?;
-        let launch = self.launch("attention", "attention")?.buffer(queries).buffer(&kept.keys).buffer(&kept.values);
-        let launch = launch.buffer(out).buffer(position).u32(size).u32(own / heads).u32(room);
-        let launch = launch.f32(1.0 / (size as f32).sqrt());
-        // SAFETY: the kernel takes these arguments, reads positions that there is room for, and writes one head of one token for
-        // each block.
-        unsafe { launch.start([own, tokens, 1]) }
+        self.fit(found, if parts == 1 { 0 } else { own * tokens * parts * (size + 2) })?;
+        let (_, lanes) = LANES.iter().find(|(most, _)| size <= *most).expect("heads of at most HEAD");
+        let launch = self.launch("attention", &format!("attention_{lanes}_{together}"))?.buffer(queries);
+        let launch = launch.buffer(&kept.keys).buffer(&kept.values).buffer(if parts == 1 { out } else { found });
+        let launch = launch.buffer(position).u32(tokens).u32(size).u32(own / heads).u32(room);
+        let launch = launch.f32(LOG2_E / (size as f32).sqrt());
+        // SAFETY: the kernel takes these arguments, reads positions that there is room for, and writes one head of `together`
+        // tokens for each block, of each part as many numbers and two.
+        unsafe { launch.start([own, tokens.div_ceil(together), parts]) }?;
+        if parts == 1 {
+            return Ok(());
+        }
+        let launch = self.launch("attention", "join_parts")?.buffer(found).buffer(out).u32(size).u32(parts);
+        // SAFETY: the kernel takes these arguments, and reads the parts that were written.
+        unsafe { launch.start([own * tokens, 1, 1]) }
     }
 }

@@ -35,15 +35,15 @@ pub struct Weights {
     columns: usize,
 }
 
-/// Memory that products are made with, kept from one to the next.
+/// Memory that products and attention are made with, kept from one to the next.
 #[derive(Debug)]
 pub struct Scratch {
     halves: Buffer<u8>,
     scales: Buffer<f32>,
     /// Sums of each 32 halves.
     totals: Buffer<f32>,
-    /// Sums of parts of the columns.
-    parts: Buffer<f32>,
+    /// What parts of the columns, or of the positions, give.
+    pub(super) parts: Buffer<f32>,
 }
 
 impl Weights {

@@ -159,6 +159,7 @@ fn computes_on(device: &Device) {
     assert_eq!(device.download(&moments).unwrap(), [100.0, 72.0, 72.0, 52.0]);
     device.part(&rows, 1..3, &mut y).unwrap();
     assert_eq!(device.download(&y).unwrap(), [4.0, 8.0]);
+    let mut scratch = device.scratch().unwrap();
     for numbers in ATTENDING {
         let all = Attending::new(numbers);
         let before = all.position * all.heads * all.size;
@@ -170,13 +171,13 @@ fn computes_on(device: &Device) {
         }
         let queries = device.upload(&all.queries).unwrap();
         let position = device.upload(&[all.position as u32]).unwrap();
-        device.attention(&kept, &position, &queries, all.tokens, &mut y).unwrap();
+        device.attention(&kept, &position, &queries, all.tokens, &mut scratch, &mut y).unwrap();
         all.check(&device.download(&y).unwrap());
         // There is no room there: nothing is written elsewhere.
         let far = device.upload(&[1 << 20]).unwrap();
         let [keys, values] = [&all.keys, &all.values].map(|of| device.upload(of).unwrap());
         device.keep(&mut kept, &far, &keys, &values).unwrap();
-        device.attention(&kept, &position, &queries, all.tokens, &mut y).unwrap();
+        device.attention(&kept, &position, &queries, all.tokens, &mut scratch, &mut y).unwrap();
         all.check(&device.download(&y).unwrap());
     }
     let mut x = device.upload(&[1.0f32, 2.0, 3.0, 4.0]).unwrap();

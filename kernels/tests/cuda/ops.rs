@@ -2,6 +2,7 @@
 
 use crate::emulator::{Argument, ORDERS};
 use crate::{Noise, bytes, each, floats};
+use std::f32::consts::LOG2_E;
 use tersor_kernels::{Level, ops};
 
 fn near(found: &[f32], wanted: &[f32], what: &str) {
@@ -101,8 +102,16 @@ pub(crate) struct Attending {
     pub(crate) values: Vec<f32>,
 }
 
-pub(crate) const ATTENDING: [[usize; 5]; 4] =
-    [[1, 1, 20, 0, 1], [3, 3, 64, 29, 1], [2, 4, 128, 3, 5], [1, 2, 256, 8, 2]];
+/// Heads of keys, queries for each, size, position, tokens: every kernel of attention.
+pub(crate) const ATTENDING: [[usize; 5]; 7] = [
+    [1, 1, 20, 0, 6],
+    [3, 3, 64, 229, 1],
+    [2, 4, 128, 3, 5],
+    [1, 2, 256, 8, 2],
+    [1, 2, 200, 70, 1],
+    [1, 2, 128, 40, 1],
+    [2, 1, 66, 0, 9],
+];
 
 impl Attending {
     pub(crate) fn new([heads, group, size, position, tokens]: [usize; 5]) -> Attending {
@@ -145,7 +154,7 @@ impl Attending {
 #[test]
 fn attention_is_that_of_the_definition() {
     each(|emulator, _| {
-        for (numbers, order) in ATTENDING.into_iter().zip(ORDERS) {
+        for (numbers, order) in ATTENDING.into_iter().zip(ORDERS.into_iter().cycle()) {
             let all = Attending::new(numbers);
             let Attending { heads, group, size, position, tokens, .. } = all;
             let room = position + tokens + 3;
@@ -161,19 +170,36 @@ fn attention_is_that_of_the_definition() {
                 ];
                 emulator.run("keep", [position + tokens, 1], order, &arguments).swap_remove(1)
             };
-            let arguments = [
-                Argument::Buffer(&bytes(&all.queries)),
-                Argument::Buffer(&keep(&all.keys)),
-                Argument::Buffer(&keep(&all.values)),
-                Argument::Buffer(&vec![0xcd; 4 * all.queries.len()]),
-                Argument::Buffer(&number(position)),
-                Argument::Value(&number(size)),
-                Argument::Value(&number(group)),
-                Argument::Value(&number(room)),
-                Argument::Value(&(1.0 / (size as f32).sqrt()).to_le_bytes()),
-            ];
-            let out = emulator.run("attention", [heads * group, tokens], order, &arguments).swap_remove(3);
-            all.check(&floats(&out));
+            let (keys, values) = (keep(&all.keys), keep(&all.values));
+            for parts in [1, 2, 5] {
+                let together = if tokens == 1 { 1 } else { 4 };
+                let queries = tokens * heads * group;
+                let out = vec![0xcd; 4 * queries * if parts == 1 { size } else { parts * (size + 2) }];
+                let numbers = [tokens, size, group, room, parts].map(number);
+                let [tokens_, size_, group_, room_, parts_] = [0, 1, 2, 3, 4].map(|n| Argument::Value(&numbers[n]));
+                let arguments = [
+                    Argument::Buffer(&bytes(&all.queries)),
+                    Argument::Buffer(&keys),
+                    Argument::Buffer(&values),
+                    Argument::Buffer(&out),
+                    Argument::Buffer(&number(position)),
+                    tokens_,
+                    size_,
+                    group_,
+                    room_,
+                    Argument::Value(&(LOG2_E / (size as f32).sqrt()).to_le_bytes()),
+                ];
+                let kernel = format!("attention_{}_{together}", if size <= 64 { 8 } else { size.div_ceil(128) * 16 });
+                let grid = [heads * group, tokens.div_ceil(together), parts];
+                let mut out = emulator.run(&kernel, grid, order, &arguments).swap_remove(3);
+                if parts > 1 {
+                    let joined = vec![0xcd; 4 * queries * size];
+                    let arguments =
+                        [Argument::Buffer(&out), Argument::Buffer(&joined), Argument::Value(&number(size)), parts_];
+                    out = emulator.run("join_parts", [queries, 1], order, &arguments).swap_remove(1);
+                }
+                all.check(&floats(&out));
+            }
         }
     });
 }

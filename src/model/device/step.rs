@@ -120,7 +120,7 @@ impl Step {
             device.rope(turned, turns, position, tokens, shape.head)?;
         }
         device.keep(kept, position, k, v)?;
-        device.attention(kept, position, q, tokens, attended)?;
+        device.attention(kept, position, q, tokens, scratch, attended)?;
         see(Place::AttentionOutput, attended)?;
         multiply(device, attended, scratch, &mut [(&layer.attn_output, out)])?;
         device.add(x, out)?;
