@@ -76,7 +76,7 @@ impl Frame {
             return Ok(());
         }
         let problem = format!("a sequence of {capacity} tokens, but the model takes {context}");
-        Err(Error::Usage { problem, hint: "ask for fewer; `eval` has `--ctx`".into() })
+        Err(Error::Usage { problem, hint: "ask for fewer; `eval` has `--ctx`, `bench` has `--prompt`".into() })
     }
 
     /// Room for the keys and values of one block, at a length that was checked.

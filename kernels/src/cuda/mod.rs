@@ -7,6 +7,7 @@ mod attention;
 mod formats;
 mod graph;
 mod launch;
+mod limits;
 mod matmul;
 mod modules;
 mod moments;

@@ -26,7 +26,7 @@ macro_rules! source {
     };
 }
 
-static SOURCES: [Source; 13] = [
+static SOURCES: [Source; 14] = [
     source!("attention"),
     source!("dequantize"),
     source!("elementwise"),
@@ -34,6 +34,7 @@ static SOURCES: [Source; 13] = [
     source!("encode_q4_k"),
     source!("encode_q8_0"),
     source!("gather"),
+    source!("limits"),
     source!("matmul_few"),
     source!("matmul_many"),
     source!("moments"),

@@ -121,6 +121,10 @@ fn multiplies_on(device: &Device) {
             problem.check(&device.download(&y).unwrap(), "on a device");
         }
     }
+    let operations = device.multiply_ones(2, &mut y).unwrap();
+    device.wait().unwrap();
+    let sums = device.download(&y).unwrap();
+    assert_eq!((sums.len() as u64 * 2 * 2 * 4 * 8 * 16, sums[0]), (operations, (4 * 28 + 2 * 16 * 32) as f32));
     assert!(device.upload_weights(Format::by_name("q5_1").unwrap(), 32, &[0; 24]).unwrap().is_none());
 }
 

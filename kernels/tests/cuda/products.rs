@@ -175,6 +175,16 @@ fn long_rows_are_summed_in_one_order() {
     });
 }
 
+/// What the peak is measured with multiplies as often as it says.
+#[test]
+fn ones_are_multiplied() {
+    each(|emulator, _| {
+        let arguments = [Argument::Buffer(&room(4 * 512)), Argument::Value(&number(3))];
+        let out = floats(&emulator.run("multiply_ones", [2, 1], Order::Reverse, &arguments)[0]);
+        assert_eq!(out, [(4 * 28 + 3 * 16 * 32) as f32; 512]);
+    });
+}
+
 /// What is not packed is said to be so, and packing takes no more room than the tiles need.
 #[test]
 fn packed_weights_are_as_small_as_their_format() {
