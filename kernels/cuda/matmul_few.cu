@@ -2,7 +2,7 @@
 // halves, and multiplied by tensor cores with sums in singles.
 //
 // W comes packed (src/cuda/pack.rs) in tiles of 16 rows and 64 columns, in the order in which lanes need it: codes, 16 to 128
-// bytes a lane; scales of each row; heads of each row for 256 columns. X comes from pack_activations: halves, and a scale for
+// bytes a lane; scales of each row; heads of each row for 256 columns; a power of two of each row. X comes from pack_activations: halves, and a scale for
 // each column. Warps of a block, and blocks along z, share the columns of W; a warp has the next tiles on their way while it
 // multiplies one. A block adds the sums of its warps in the order of their numbers, and sum_parts those of blocks.
 // Reference: decoded weights times the halves of X, in double precision.
@@ -84,7 +84,7 @@ __device__ __forceinline__ void matmul_few(const Matrix &w, const uint4 *x, cons
         }
         u64 at = blockIdx.x * 16 + row;
         if (at < rows && before + column < columns) {
-            sum *= Packed::row_scale(w.heads, at, w.tiles);
+            sum = Packed::SCALED ? sum : sum / w.powers[at];
             y[(u64(blockIdx.z) * columns + before + column) * rows + at] = sum * x_scales[before + column];
         }
     }
@@ -93,9 +93,10 @@ __device__ __forceinline__ void matmul_few(const Matrix &w, const uint4 *x, cons
 #define MATMUL_FEW(name, Packed)                                                                                       \
     extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                           \
         matmul_few_##name(const uint4 *__restrict__ codes, const u8 *__restrict__ scales, const u8 *__restrict__ heads, \
-                          const uint4 *__restrict__ x, const float *__restrict__ x_scales,                             \
-                          const float *__restrict__ totals, float *__restrict__ y, u32 rows, u32 tiles, u32 columns) { \
-        matmul_few<Packed>({codes, scales, heads, tiles}, x, x_scales, totals, y, rows, columns);                      \
+                          const float *__restrict__ powers, const uint4 *__restrict__ x,                               \
+                          const float *__restrict__ x_scales, const float *__restrict__ totals, float *__restrict__ y, \
+                          u32 rows, u32 tiles, u32 columns) {                                                          \
+        matmul_few<Packed>({codes, scales, heads, powers, tiles}, x, x_scales, totals, y, rows, columns);              \
     }                                                                                                                  \
     KERNEL(matmul_few_##name)
 

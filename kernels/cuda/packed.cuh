@@ -29,7 +29,6 @@ __device__ __forceinline__ u32 word_of(const uint4 &words, u32 n) {
 struct Integers {
     static const u32 PLANES = 1;
     static const bool SCALED = true;
-    static __device__ float row_scale(const u8 *, u64, u32) { return 1; }
 };
 
 // Codes of four bits: nibble e and 4 + e of word w belong to a[e] of the w-th product.
@@ -148,7 +147,7 @@ struct PackedQ6K : Nibbles, SignedBytes {
     }
 };
 
-// Floats: halves relative to a power of two, which is all heads of their row. Those of more bits are the sum of two halves.
+// Floats: halves of them times the power of their row. Those of more bits are the sum of two halves.
 template <u32 COUNT> struct Floats {
     static const u32 SUB = 2, PLANES = COUNT, SIXTEENS = 128 * COUNT;
     static const bool SCALED = false, SHIFTED = false;
@@ -163,9 +162,6 @@ template <u32 COUNT> struct Floats {
     __device__ u32 fragment(u32 w, u32 e) const { return word_of(words[w], e); }
     static __device__ float scale(const Rows &, u32, u32) { return 1; }
     static __device__ float shift(const Rows &, u32, u32) { return 0; }
-    static __device__ float row_scale(const u8 *heads, u64 row, u32 tiles) {
-        return reinterpret_cast<const float *>(heads)[row / 16 * ((tiles + 3) / 4) * 16 + row % 16];
-    }
 };
 
 // SIZE bytes, which stand at a multiple of that.
@@ -193,10 +189,11 @@ __device__ __forceinline__ void all_copied() {
 #endif
 }
 
-// A matrix: `tiles` of 64 columns for each 16 rows.
+// A matrix: `tiles` of 64 columns for each 16 rows. powers: of two for each row, which bring its values into the range of halves.
 struct Matrix {
     const uint4 *codes;
     const u8 *scales, *heads;
+    const float *powers;
     u32 tiles;
 };
 
@@ -224,27 +221,22 @@ template <class Packed> struct Tile {
     }
 };
 
-// Those of its values that have one scale, ready to be multiplied.
-template <class Packed> struct Scaled {
+// Those of its values that have one scale, as halves without it.
+template <class Packed> struct Unscaled {
     u32 halves[Packed::SUB][Packed::PLANES][4];
-    float scales[2], shifts[2];
-    __device__ Scaled(const Tile<Packed> &tile, u32 sub) {
+    __device__ Unscaled(const Packed &packed, u32 sub) {
 #pragma unroll
         for (u32 i = 0; i < Packed::SUB * Packed::PLANES; i++) {
 #pragma unroll
             for (u32 e = 0; e < 4; e++) {
                 halves[i / Packed::PLANES][i % Packed::PLANES][e] =
-                    tile.packed.fragment(sub * Packed::SUB * Packed::PLANES + i, e);
+                    packed.fragment(sub * Packed::SUB * Packed::PLANES + i, e);
             }
-        }
-#pragma unroll
-        for (u32 r = 0; r < 2; r++) {
-            scales[r] = Packed::scale(tile.rows, r, sub);
-            shifts[r] = Packed::shift(tile.rows, r, sub);
         }
     }
 
-    __device__ void add_unscaled(float (&sums)[4], const u32 (&b)[Packed::SUB][2]) const {
+    // Add the products with eight columns. b: the lane's halves of them.
+    __device__ void add(float (&sums)[4], const u32 (&b)[Packed::SUB][2]) const {
 #pragma unroll
         for (u32 i = 0; i < Packed::SUB; i++) {
 #pragma unroll
@@ -253,12 +245,24 @@ template <class Packed> struct Scaled {
             }
         }
     }
+};
 
-    // Add the products with eight columns. b: the lane's halves of them; totals: the sums of these, where there are shifts.
+// The same with scales for products: for few columns, with nothing rounded.
+template <class Packed> struct Scaled : Unscaled<Packed> {
+    float scales[2], shifts[2];
+    __device__ Scaled(const Tile<Packed> &tile, u32 sub) : Unscaled<Packed>(tile.packed, sub) {
+#pragma unroll
+        for (u32 r = 0; r < 2; r++) {
+            scales[r] = Packed::scale(tile.rows, r, sub);
+            shifts[r] = Packed::shift(tile.rows, r, sub);
+        }
+    }
+
+    // totals: the sums of b, where there are shifts.
     __device__ void add(float (&sums)[4], const u32 (&b)[Packed::SUB][2], float2 totals) const {
         if constexpr (Packed::SCALED) {
             float products[4] = {0, 0, 0, 0};
-            add_unscaled(products, b);
+            Unscaled<Packed>::add(products, b);
 #pragma unroll
             for (u32 n = 0; n < 4; n++) {
                 sums[n] = fmaf(scales[n / 2], products[n], sums[n]);
@@ -267,9 +271,29 @@ template <class Packed> struct Scaled {
                 }
             }
         } else {
-            add_unscaled(sums, b);
+            Unscaled<Packed>::add(sums, b);
         }
     }
+};
+
+// Values of weights times the powers of their rows, rounded to halves: for many columns, whose sums need nothing else then.
+template <class Packed> struct Whole : Unscaled<Packed> {
+    __device__ Whole(const Tile<Packed> &tile, u32 sub, const float (&powers)[2]) : Unscaled<Packed>(tile.packed, sub) {
+        if constexpr (Packed::SCALED) {
+            u32 scales[2], shifts[2];
+#pragma unroll
+            for (u32 r = 0; r < 2; r++) {
+                scales[r] = twice(Packed::scale(tile.rows, r, sub) * powers[r]);
+                shifts[r] = twice(-Packed::shift(tile.rows, r, sub) * powers[r]);
+            }
+#pragma unroll
+            for (u32 i = 0; i < Packed::SUB * 4; i++) {
+                u32 &half = this->halves[i / 4][0][i % 4];
+                half = Packed::SHIFTED ? fma_halves(half, scales[i % 2], shifts[i % 2]) : times_halves(half, scales[i % 2]);
+            }
+        }
+    }
+    static __device__ u32 twice(float value) { return u32(half_bits(value)) * 0x10001; }
 };
 
 // Every format that is multiplied; bf16 is packed as f16.
@@ -280,5 +304,5 @@ template <class Packed> struct Scaled {
     MACRO(q6_k, PackedQ6K)                                                                                             \
     MACRO(iq4_xs, PackedIq4Xs)                                                                                         \
     MACRO(mxfp4, PackedMxfp4)                                                                                          \
-    MACRO(f16, Floats<1>)                                                                                                \
+    MACRO(f16, Floats<1>)                                                                                              \
     MACRO(f32, Floats<2>)

@@ -6,7 +6,7 @@ use crate::Format;
 
 /// Vectors that are multiplied together, in the time of one where weights are large.
 pub const FEW: usize = 8;
-/// More vectors are multiplied by what takes weights apart once for 64 of them.
+/// More vectors are multiplied by what decodes weights once for 128 of them.
 const FEW_AT_MOST: usize = 16;
 
 /// How blocks share products.
@@ -19,8 +19,10 @@ struct Way {
     tiles: usize,
 }
 
-static WAYS: [Way; 2] = [
+static WAYS: [Way; 3] = [
     Way { source: "matmul_few", threads: 256, block: [ROWS, FEW], tiles: 16 },
+    Way { source: "matmul_many", threads: 128, block: [128, 128], tiles: 8 },
+    // For values of two halves.
     Way { source: "matmul_many", threads: 128, block: [128, 64], tiles: 8 },
 ];
 
@@ -31,6 +33,7 @@ pub struct Weights {
     codes: Buffer<u8>,
     scales: Buffer<u8>,
     heads: Buffer<u8>,
+    powers: Buffer<f32>,
     rows: usize,
     columns: usize,
 }
@@ -54,7 +57,7 @@ impl Weights {
 
     /// Bytes in the device's memory.
     pub fn bytes(&self) -> usize {
-        self.codes.len() + self.scales.len() + self.heads.len()
+        self.codes.len() + self.scales.len() + self.heads.len() + 4 * self.powers.len()
     }
 }
 
@@ -77,15 +80,19 @@ impl Device {
     /// # Panics
     /// When `bytes` are no whole number of rows.
     pub fn upload_weights(&self, format: &Format, columns: usize, bytes: &[u8]) -> Result<Option<Weights>, NoDevice> {
-        let Some(Packed { kernel, codes, scales, heads }) = pack(format, columns, bytes) else { return Ok(None) };
+        let Some(Packed { kernel, codes, scales, heads, powers }) = pack(format, columns, bytes) else {
+            return Ok(None);
+        };
         let rows = bytes.len() / (columns / format.block * format.bytes);
         let [codes, scales, heads] = [codes, scales, heads].map(|bytes| self.upload(&bytes));
-        Ok(Some(Weights { kernel, codes: codes?, scales: scales?, heads: heads?, rows, columns }))
+        let powers = self.upload(&powers)?;
+        Ok(Some(Weights { kernel, codes: codes?, scales: scales?, heads: heads?, powers, rows, columns }))
     }
 
     /// The product of each matrix with each of `x`'s vectors, vector after vector. Matrices have the same number of columns.
     ///
-    /// Numbers of `x` are rounded to half precision, relative to the largest one of their vector; sums are singles, in an order
+    /// Numbers of `x` are rounded to half precision, relative to the largest one of their vector, and so are weights for more than
+    /// sixteen vectors, relative to the largest one that a row can have, but not f32; sums are singles, in an order
     /// that only the device's number of multiprocessors changes.
     ///
     /// # Errors
@@ -128,7 +135,8 @@ impl Device {
 
     /// A way for so many vectors, and its grid: blocks for rows, for vectors, and for parts of the columns.
     fn way(&self, weights: &Weights, vectors: usize) -> (&'static Way, [usize; 3]) {
-        let way = &WAYS[usize::from(vectors > FEW_AT_MOST)];
+        let many = if weights.kernel == "f32" { 2 } else { 1 };
+        let way = &WAYS[if vectors > FEW_AT_MOST { many } else { 0 }];
         let [rows, columns] = [weights.rows.div_ceil(way.block[0]), vectors.div_ceil(way.block[1])];
         // Two blocks for each multiprocessor, if there are tiles enough.
         let wanted = 2 * self.multiprocessors / (rows * columns).max(1);
@@ -154,7 +162,8 @@ impl Device {
         let (Way { source, threads, .. }, grid) = self.way(weights, vectors);
         let parts = grid[2];
         let launch = self.launch(source, &format!("{source}_{}", weights.kernel))?.threads(*threads);
-        let launch = launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads);
+        let launch =
+            launch.buffer(&weights.codes).buffer(&weights.scales).buffer(&weights.heads).buffer(&weights.powers);
         let launch = launch.buffer(&scratch.halves).buffer(&scratch.scales).buffer(&scratch.totals);
         let launch = launch.buffer(if parts == 1 { y } else { &scratch.parts });
         let launch = launch.u32(weights.rows).u32(weights.columns.div_ceil(COLUMNS)).u32(vectors);

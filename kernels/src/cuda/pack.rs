@@ -11,7 +11,7 @@ pub(super) const COLUMNS: usize = 64;
 const SUPER: usize = 256;
 
 /// A packed matrix.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Packed {
     /// What kernels take it by: several formats are packed into the same.
     pub kernel: &'static str,
@@ -21,6 +21,8 @@ pub struct Packed {
     pub scales: Vec<u8>,
     /// Of each 256 columns of 16 rows, row by row.
     pub heads: Vec<u8>,
+    /// Of each row, a power of two that brings its values into the range of halves.
+    pub powers: Vec<f32>,
 }
 
 /// How a format is packed.
@@ -29,6 +31,8 @@ pub(super) struct Layout {
     kernel: &'static str,
     /// Bytes of a tile's codes, of a row's scales there, and of a row's head.
     sizes: [usize; 3],
+    /// What no magnitude of a row is above; whatever is not finite does not count.
+    top: fn(&Row<'_>) -> f32,
     /// What a row of a tile has.
     take: fn(&mut Part, &Row<'_>, usize),
     /// Puts the codes of a row where its lanes need them.
@@ -38,7 +42,7 @@ pub(super) struct Layout {
 /// A row of a matrix.
 struct Row<'a> {
     bytes: &'a [u8],
-    /// Of floats, what they are, and a power of two that brings them into the range of halves.
+    /// Of floats, what they are.
     values: &'a [f32],
     power: f32,
 }
@@ -53,21 +57,83 @@ struct Part {
 type Codes = [u32; COLUMNS];
 
 static LAYOUTS: [Layout; 9] = [
-    Layout { format: "q8_0", kernel: "q8_0", sizes: [1024, 4, 0], take: take_q8_0, place: bytes },
-    Layout { format: "q4_0", kernel: "q4_0", sizes: [512, 4, 0], take: take_q4_0, place: nibbles_apart },
-    Layout { format: "q4_k", kernel: "q4_k", sizes: [512, 4, 4], take: take_q4_k, place: nibbles_apart },
-    Layout { format: "q6_k", kernel: "q6_k", sizes: [768, 4, 2], take: take_q6_k, place: nibbles_and_pairs },
-    Layout { format: "iq4_xs", kernel: "iq4_xs", sizes: [512, 2, 2], take: take_iq4_xs, place: nibbles_together },
-    Layout { format: "mxfp4", kernel: "mxfp4", sizes: [512, 2, 0], take: take_mxfp4, place: signs_and_magnitudes },
-    Layout { format: "f16", kernel: "f16", sizes: [2048, 0, 4], take: take_floats::<1>, place: halves::<1> },
-    Layout { format: "bf16", kernel: "f16", sizes: [2048, 0, 4], take: take_floats::<1>, place: halves::<1> },
-    Layout { format: "f32", kernel: "f32", sizes: [4096, 0, 4], take: take_floats::<2>, place: halves::<2> },
+    Layout {
+        format: "q8_0",
+        kernel: "q8_0",
+        sizes: [1024, 4, 0],
+        top: |row| top(row, 34, |b| 128.0 * half(b)),
+        take: take_q8_0,
+        place: bytes,
+    },
+    Layout {
+        format: "q4_0",
+        kernel: "q4_0",
+        sizes: [512, 4, 0],
+        top: |row| top(row, 18, |b| 8.0 * half(b)),
+        take: take_q4_0,
+        place: nibbles_apart,
+    },
+    Layout {
+        format: "q4_k",
+        kernel: "q4_k",
+        sizes: [512, 4, 4],
+        top: |row| top(row, 144, |b| 63.0 * (15.0 * half(b)).max(half(&b[2..]))),
+        take: take_q4_k,
+        place: nibbles_apart,
+    },
+    Layout {
+        format: "q6_k",
+        kernel: "q6_k",
+        sizes: [768, 4, 2],
+        top: |row| top(row, 210, |b| 128.0 * 32.0 * half(&b[208..])),
+        take: take_q6_k,
+        place: nibbles_and_pairs,
+    },
+    Layout {
+        format: "iq4_xs",
+        kernel: "iq4_xs",
+        sizes: [512, 2, 2],
+        top: |row| top(row, 136, |b| 32.0 * 127.0 * half(b)),
+        take: take_iq4_xs,
+        place: nibbles_together,
+    },
+    Layout {
+        format: "mxfp4",
+        kernel: "mxfp4",
+        sizes: [512, 2, 0],
+        top: |row| top(row, 17, |b| 6.0 * (f32::from(b[0]) - 127.0).exp2()),
+        take: take_mxfp4,
+        place: signs_and_magnitudes,
+    },
+    Layout {
+        format: "f16",
+        kernel: "f16",
+        sizes: [2048, 0, 0],
+        top: top_of_floats,
+        take: take_floats::<1>,
+        place: halves::<1>,
+    },
+    Layout {
+        format: "bf16",
+        kernel: "f16",
+        sizes: [2048, 0, 0],
+        top: top_of_floats,
+        take: take_floats::<1>,
+        place: halves::<1>,
+    },
+    Layout {
+        format: "f32",
+        kernel: "f32",
+        sizes: [4096, 0, 0],
+        top: top_of_floats,
+        take: take_floats::<2>,
+        place: halves::<2>,
+    },
 ];
 
 /// Pack whole rows of `columns` values; `None` for a format that is not packed. What is left of the last tiles is zero.
 ///
-/// Integers stay what they are. Floats become halves relative to a power of two that the largest one of their row decides, f32 the
-/// sum of two of them: 22 bits.
+/// Integers stay what they are. Floats become halves, times the power of their row; f32 the sum of two of them: 22 bits.
 ///
 /// # Panics
 /// When `bytes` are no whole number of rows.
@@ -83,6 +149,7 @@ pub fn pack(format: &Format, columns: usize, bytes: &[u8]) -> Option<Packed> {
         codes: vec![0; rows * tiles * code_bytes],
         scales: vec![0; rows * tiles * ROWS * scale_bytes],
         heads: vec![0; rows * supers * ROWS * head_bytes],
+        powers: vec![1.0; rows * ROWS],
     };
     let decode = format.decoder().filter(|_| format.block == 1);
     let mut values = vec![0.0; if decode.is_some() { columns } else { 0 }];
@@ -90,7 +157,9 @@ pub fn pack(format: &Format, columns: usize, bytes: &[u8]) -> Option<Packed> {
         if let Some(decode) = decode {
             decode(Level::SCALAR, bytes, &mut values);
         }
-        let own = Row { bytes, values: &values, power: power_for(&values) };
+        let mut own = Row { bytes, values: &values, power: 1.0 };
+        own.power = power_for((layout.top)(&own));
+        packed.powers[row] = own.power;
         let (above, row) = (row / ROWS, row % ROWS);
         for tile in 0..tiles {
             let mut part = Part { codes: [0; COLUMNS], scales: [0; 4], head: [0; 4] };
@@ -163,15 +232,32 @@ fn halves<const PLANES: usize>(tile: &mut [u8], row: usize, codes: &Codes) {
     }
 }
 
-/// A power of two that brings the largest finite magnitude between 2^14 and 2^15, or as close as one whose inverse is normal can.
-fn power_for(values: &[f32]) -> f32 {
-    let finite = values.iter().map(|value| value.abs()).map(|size| if size.is_finite() { size } else { 0.0 });
-    let exponent = (finite.fold(0.0, |top, size| if size > top { size } else { top }).to_bits() >> 23) as i32 - 127;
+/// A power of two that brings this between 2^14 and 2^15, or as close as one whose inverse is normal can.
+fn power_for(top: f32) -> f32 {
+    let exponent = (top.to_bits() >> 23) as i32 - 127;
     f32::from_bits((((14 - exponent).min(126) + 127) as u32) << 23)
 }
 
+/// The largest magnitude, from those of blocks.
+fn top(row: &Row<'_>, bytes: usize, of: impl Fn(&[u8]) -> f32) -> f32 {
+    largest(row.bytes.chunks_exact(bytes).map(of))
+}
+
+fn top_of_floats(row: &Row<'_>) -> f32 {
+    largest(row.values.iter().copied())
+}
+
+fn largest(values: impl Iterator<Item = f32>) -> f32 {
+    let finite = values.map(|value| if value.is_finite() { value.abs() } else { 0.0 });
+    finite.fold(0.0, |top, size| if size > top { size } else { top })
+}
+
+/// The magnitude of a half.
+fn half(bytes: &[u8]) -> f32 {
+    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32().abs()
+}
+
 fn take_floats<const PLANES: usize>(part: &mut Part, row: &Row<'_>, tile: usize) {
-    part.head = row.power.recip().to_le_bytes();
     let values = &row.values[tile * COLUMNS..];
     let mut left = [0.0; COLUMNS];
     left.iter_mut().zip(values).for_each(|(left, value)| *left = value * row.power);

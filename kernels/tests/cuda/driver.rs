@@ -118,7 +118,7 @@ fn multiplies_on(device: &Device) {
             let weights = device.upload_weights(problem.format, columns, &problem.weights).unwrap().unwrap();
             let x = device.upload(&problem.x).unwrap();
             device.multiply(&x, &mut scratch, &mut [(&weights, &mut y)]).unwrap();
-            problem.check(&device.download(&y).unwrap(), "on a device");
+            problem.check(&device.download(&y).unwrap(), vectors > 16, "on a device");
         }
     }
     let operations = device.multiply_ones(2, &mut y).unwrap();
